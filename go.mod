@@ -1,0 +1,5 @@
+module example-api-go
+
+go 1.26
+
+require github.com/joho/godotenv v1.5.1

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const timeout = 5 * time.Second // of one exchange with ZITADEL, as a whole
+
+// introspectFunc asks ZITADEL about an access token. Its error says why no answer can be used, in
+// words for an operator, without the token or a secret.
+type introspectFunc func(ctx context.Context, token string) (claims, error)
+
+// claims is what ZITADEL says about an access token (RFC 7662 §2.2).
+type claims struct {
+	active  bool
+	exp     float64                    // seconds since the epoch, +Inf if the token has none
+	subject string                     // the user's ID
+	roles   map[string]json.RawMessage // by name; the values are organisations
+}
+
+// now returns the seconds since the epoch, by the clock of this machine.
+func now() float64 { return float64(time.Now().UnixMilli()) / 1000 }
+
+// newIntrospect returns what asks the instance at domain, authenticated by Client Secret Basic.
+func newIntrospect(domain *url.URL, clientID, clientSecret string) introspectFunc {
+	// RFC 6749 §2.3.1: each is form-encoded before both go into Basic.
+	credentials := url.QueryEscape(clientID) + ":" + url.QueryEscape(clientSecret)
+	header := http.Header{
+		"Accept":        {"application/json"},
+		"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(credentials))},
+		"Content-Type":  {"application/x-www-form-urlencoded"},
+		// Empty and so not sent: net/http may repeat the POST when a kept-alive connection ends.
+		"Idempotency-Key": {},
+	}
+	endpoint := domain.JoinPath("/oauth/v2/introspect").String()
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 0, 1<<20 // keep them all
+	// Connecting goes on when its caller has gone away, but not for longer than this.
+	transport.DialContext = (&net.Dialer{Timeout: timeout}).DialContext
+	// HTTP/2 has one connection for all callers: leave it when it falls silent.
+	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: timeout, PingTimeout: timeout}
+
+	return func(ctx context.Context, token string) (claims, error) {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		form := strings.NewReader("token=" + url.QueryEscape(token) + "&token_type_hint=access_token")
+		request, _ := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, form)
+		request.Header = header
+		// An http.Client would follow redirects, and so carry the token elsewhere.
+		response, err := transport.RoundTrip(request)
+		if err != nil {
+			return claims{}, explain(err)
+		}
+		defer response.Body.Close()
+		body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20+1))
+		switch {
+		case response.StatusCode != http.StatusOK:
+			return claims{}, explainStatus(response.StatusCode, body)
+		case err != nil:
+			return claims{}, explain(err)
+		}
+		return parseAnswer(body)
+	}
+}
+
+// parseAnswer returns the claims in the body of an answer with status 200.
+func parseAnswer(body []byte) (claims, error) {
+	var members map[string]json.RawMessage // a struct would take "Active" for "active"
+	err := json.Unmarshal(body, &members)
+	if err != nil || members == nil || len(body) > 1<<20 {
+		return claims{}, errors.New("not one JSON object of at most 1 MiB: check ZITADEL_DOMAIN")
+	}
+	active, exp := string(members["active"]), string(members["exp"])
+	if exp == "" || exp == "null" {
+		exp = "+Inf"
+	}
+	seconds, err := strconv.ParseFloat(exp, 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) { // out of range it is ±Inf
+		return claims{}, errors.New("exp is not a number: check ZITADEL_DOMAIN")
+	}
+	if active != "true" && active != "false" && active != "" {
+		return claims{}, errors.New("active is not a boolean: check ZITADEL_DOMAIN")
+	}
+	c := claims{active: active == "true", exp: seconds}
+	// Of another JSON type, these two name no user and no role.
+	_ = json.Unmarshal(members["sub"], &c.subject)
+	_ = json.Unmarshal(members["urn:zitadel:iam:org:project:roles"], &c.roles)
+	return c, nil
+}
+
+// explainStatus says what a status other than 200 means. It repeats nothing of the body.
+func explainStatus(status int, body []byte) error {
+	var answer struct{ Error string }
+	_ = json.Unmarshal(body, &answer)
+	hint := "check ZITADEL_DOMAIN"
+	switch {
+	case status == 401, answer.Error == "unauthorized_client", answer.Error == "invalid_client":
+		hint = "ZITADEL rejected the client credentials, check CLIENT_ID and CLIENT_SECRET, " +
+			"and that the application is active"
+	case status == 404:
+		hint = "no ZITADEL instance answers there, check ZITADEL_DOMAIN: it must be the " +
+			"instance's own host name, port included; localhost and 127.0.0.1 differ"
+	case status == 429:
+		hint = "ZITADEL limits the rate, see INTROSPECTION_CACHE_TTL"
+	}
+	return fmt.Errorf("status %d: %s", status, hint)
+}
+
+// explain says why no whole answer came. It repeats no error that can quote the answer.
+func explain(err error) error {
+	netErr, local := errors.AsType[net.Error](err)
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	switch {
+	case local && netErr.Timeout():
+		return fmt.Errorf("no whole answer within %s: check ZITADEL_DOMAIN", timeout)
+	case local || untrusted:
+		return fmt.Errorf("%w: check ZITADEL_DOMAIN, and SSL_CERT_FILE for a private CA", err)
+	}
+	return errors.New("no whole HTTP answer: check ZITADEL_DOMAIN, also for http or https")
+}
