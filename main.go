@@ -1,0 +1,124 @@
+// Example-api-go is an HTTP API that protects its routes with ZITADEL:
+//
+//	GET /api/public          for everyone
+//	GET /api/private         with a valid access token
+//	GET /api/private-scoped  with a valid access token whose user has the role read:messages
+//
+// It asks ZITADEL's introspection endpoint about each token. README.md says how to run it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/joho/godotenv"
+)
+
+func main() {
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	// Windows has Ctrl-C (os.Interrupt) and no other signal.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // so that a second signal ends the program at once
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// run serves the API until ctx is done, and then answers the requests in flight.
+func run(ctx context.Context) error {
+	address, introspect, err := configure()
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("%w: PORT changes the port, HOST the address", err)
+	}
+	server := &http.Server{
+		Handler:           newAPI(introspect),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second, // with the body; longer than an introspection
+		WriteTimeout:      10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    60 << 10, // net/http allows 4 KiB more
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	slog.Info("ready", "url", "http://"+address)
+
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	slog.Info("stopping: no new connections, requests in flight finish")
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	_ = server.Shutdown(ctx) // what is not finished in time is cut off
+	return nil
+}
+
+// configure reads .env and the environment, which wins. Its error names every variable that
+// is missing or wrong, and repeats no value: that could be the secret.
+func configure() (address string, introspect introspectFunc, problems error) {
+	file, err := godotenv.Read()
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", nil, errors.New(".env can't be read: write each line as NAME='value'")
+	}
+	for name, value := range file {
+		if getenv(name, "") == "" {
+			_ = os.Setenv(name, value)
+		}
+	}
+
+	check := func(ok bool, problem string) {
+		if !ok {
+			problems = errors.Join(problems, errors.New(problem))
+		}
+	}
+	instance := getenv("ZITADEL_DOMAIN", "")
+	if !strings.Contains(instance, "://") {
+		instance = "https://" + instance
+	}
+	domain, err := url.Parse(strings.TrimRight(instance, "/"))
+	check(err == nil && (domain.Scheme == "https" || domain.Scheme == "http") &&
+		domain.Hostname() != "" && *domain == url.URL{Scheme: domain.Scheme, Host: domain.Host},
+		"ZITADEL_DOMAIN must be the URL of your instance, without a path")
+	id, secret := getenv("CLIENT_ID", ""), getenv("CLIENT_SECRET", "")
+	check(id != "", "CLIENT_ID must be the client ID of your API application")
+	check(secret != "", "CLIENT_SECRET must be the client secret of your API application")
+	port := getenv("PORT", "5000")
+	number, err := strconv.ParseUint(port, 10, 16)
+	check(err == nil && number > 0, "PORT must be a number from 1 to 65535")
+	if problems != nil {
+		return "", nil, fmt.Errorf("%w\nCopy .env.example to .env and fill it in, or: make demo", problems)
+	}
+
+	host := domain.Hostname()
+	if domain.Scheme == "http" && host != "localhost" && !net.ParseIP(host).IsLoopback() {
+		slog.Warn("ZITADEL_DOMAIN is not https: the client secret and tokens travel unencrypted")
+	}
+	introspect = newIntrospect(domain, id, secret)
+	return net.JoinHostPort(getenv("HOST", "localhost"), port), introspect, nil
+}
+
+// getenv returns the value of a variable, or fallback if it is blank or as in .env.example.
+func getenv(name, fallback string) string {
+	value := strings.TrimRight(os.Getenv(name), "\r\n") // as a mounted file may end
+	if strings.TrimSpace(value) == "" || strings.Contains(value, "....") {
+		return fallback
+	}
+	return value
+}
