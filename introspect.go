@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -129,4 +131,41 @@ func explain(err error) error {
 		return fmt.Errorf("%w: check ZITADEL_DOMAIN, and SSL_CERT_FILE for a private CA", err)
 	}
 	return errors.New("no whole HTTP answer: check ZITADEL_DOMAIN, also for http or https")
+}
+
+// cached returns introspect with a memory: a positive answer counts for ttl, or until exp.
+// In a full cache, the answer whose time ends first makes room.
+func cached(introspect introspectFunc, ttl time.Duration) introspectFunc {
+	type entry struct {
+		claims
+		until float64 // seconds since the epoch
+	}
+	var mu sync.Mutex
+	entries := make(map[[sha256.Size]byte]entry) // by the token's hash: no token is kept
+
+	return func(ctx context.Context, token string) (claims, error) {
+		key := sha256.Sum256([]byte(token))
+		mu.Lock()
+		e, ok := entries[key]
+		mu.Unlock()
+		if ok && now() < e.until {
+			return e.claims, nil
+		}
+		c, err := introspect(ctx, token)
+		if err != nil || !c.active {
+			return c, err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		entries[key] = entry{c, min(now()+ttl.Seconds(), c.exp)}
+		if len(entries) > 10_000 {
+			for k, e := range entries {
+				if e.until < entries[key].until {
+					key = k
+				}
+			}
+			delete(entries, key)
+		}
+		return c, nil
+	}
 }

@@ -102,8 +102,11 @@ func configure() (address string, introspect introspectFunc, problems error) {
 	port := getenv("PORT", "5000")
 	number, err := strconv.ParseUint(port, 10, 16)
 	check(err == nil && number > 0, "PORT must be a number from 1 to 65535")
+	ttl, err := time.ParseDuration(getenv("INTROSPECTION_CACHE_TTL", "0"))
+	check(err == nil && ttl >= 0, "INTROSPECTION_CACHE_TTL must be a duration such as 30s")
 	if problems != nil {
-		return "", nil, fmt.Errorf("%w\nCopy .env.example to .env and fill it in, or: make demo", problems)
+		return "", nil, fmt.Errorf("%w\nCopy .env.example to .env and fill it in, or try: make demo",
+			problems)
 	}
 
 	host := domain.Hostname()
@@ -111,6 +114,9 @@ func configure() (address string, introspect introspectFunc, problems error) {
 		slog.Warn("ZITADEL_DOMAIN is not https: the client secret and tokens travel unencrypted")
 	}
 	introspect = newIntrospect(domain, id, secret)
+	if ttl > 0 {
+		introspect = cached(introspect, ttl)
+	}
 	return net.JoinHostPort(getenv("HOST", "localhost"), port), introspect, nil
 }
 
