@@ -10,7 +10,6 @@ import (
 func newAPI(introspect introspectFunc) http.Handler {
 	token := requireToken(introspect)
 	role := requireRole("read:messages")
-
 	mux := http.NewServeMux()
 	mux.Handle("GET /api/public", message("Public route - "+
 		"You don't need to be authenticated to see this."))

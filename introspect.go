@@ -20,8 +20,7 @@ import (
 
 const timeout = 5 * time.Second // of one exchange with ZITADEL, as a whole
 
-// introspectFunc asks ZITADEL about an access token. Its error says why no answer can be used, in
-// words for an operator, without the token or a secret.
+// introspectFunc asks ZITADEL about an access token. Its error is fit for the log: no token in it.
 type introspectFunc func(ctx context.Context, token string) (claims, error)
 
 // claims is what ZITADEL says about an access token (RFC 7662 §2.2).
@@ -49,9 +48,9 @@ func newIntrospect(domain *url.URL, clientID, clientSecret string) introspectFun
 	endpoint := domain.JoinPath("/oauth/v2/introspect").String()
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 0, 1<<20 // keep them all
-	// Connecting goes on when its caller has gone away, but not for longer than this.
+	transport.DisableCompression = true                              // an answer is small
+	// A connection that isn't made in time, or that falls silent later, is given up.
 	transport.DialContext = (&net.Dialer{Timeout: timeout}).DialContext
-	// HTTP/2 has one connection for all callers: leave it when it falls silent.
 	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: timeout, PingTimeout: timeout}
 
 	return func(ctx context.Context, token string) (claims, error) {
@@ -79,26 +78,32 @@ func newIntrospect(domain *url.URL, clientID, clientSecret string) introspectFun
 
 // parseAnswer returns the claims in the body of an answer with status 200.
 func parseAnswer(body []byte) (claims, error) {
-	var members map[string]json.RawMessage // a struct would take "Active" for "active"
-	err := json.Unmarshal(body, &members)
-	if err != nil || members == nil || len(body) > 1<<20 {
+	var answer *struct {
+		// Where no name is equal, encoding/json ignores case: these catch "Active" and the like.
+		ACTIVE, EXP, SUB json.RawMessage
+		ROLES            json.RawMessage `json:"URN:ZITADEL:IAM:ORG:PROJECT:ROLES"`
+		Active           json.RawMessage `json:"active"`
+		Exp              json.RawMessage `json:"exp"`
+		Sub              json.RawMessage `json:"sub"`
+		Roles            json.RawMessage `json:"urn:zitadel:iam:org:project:roles"`
+	}
+	err := json.Unmarshal(body, &answer)
+	if err != nil || answer == nil || len(body) > 1<<20 {
 		return claims{}, errors.New("not one JSON object of at most 1 MiB: check ZITADEL_DOMAIN")
 	}
-	active, exp := string(members["active"]), string(members["exp"])
+	active, exp := string(answer.Active), string(answer.Exp)
 	if exp == "" || exp == "null" {
 		exp = "+Inf"
 	}
 	seconds, err := strconv.ParseFloat(exp, 64)
-	if err != nil && !errors.Is(err, strconv.ErrRange) { // out of range it is ±Inf
-		return claims{}, errors.New("exp is not a number: check ZITADEL_DOMAIN")
-	}
-	if active != "true" && active != "false" && active != "" {
-		return claims{}, errors.New("active is not a boolean: check ZITADEL_DOMAIN")
+	number := err == nil || errors.Is(err, strconv.ErrRange) // out of range it is ±Inf
+	if !number || active != "true" && active != "false" && active != "" {
+		return claims{}, errors.New("active is not a boolean, or exp no number: check ZITADEL_DOMAIN")
 	}
 	c := claims{active: active == "true", exp: seconds}
 	// Of another JSON type, these two name no user and no role.
-	_ = json.Unmarshal(members["sub"], &c.subject)
-	_ = json.Unmarshal(members["urn:zitadel:iam:org:project:roles"], &c.roles)
+	_ = json.Unmarshal(answer.Sub, &c.subject)
+	_ = json.Unmarshal(answer.Roles, &c.roles)
 	return c, nil
 }
 
@@ -112,8 +117,7 @@ func explainStatus(status int, body []byte) error {
 		hint = "ZITADEL rejected the client credentials, check CLIENT_ID and CLIENT_SECRET, " +
 			"and that the application is active"
 	case status == 404:
-		hint = "no ZITADEL instance answers there, check ZITADEL_DOMAIN: it must be the " +
-			"instance's own host name, port included; localhost and 127.0.0.1 differ"
+		hint = "no ZITADEL instance answers there, check ZITADEL_DOMAIN: its own host name and port"
 	case status == 429:
 		hint = "ZITADEL limits the rate, see INTROSPECTION_CACHE_TTL"
 	}
@@ -142,7 +146,6 @@ func cached(introspect introspectFunc, ttl time.Duration) introspectFunc {
 	}
 	var mu sync.Mutex
 	entries := make(map[[sha256.Size]byte]entry) // by the token's hash: no token is kept
-
 	return func(ctx context.Context, token string) (claims, error) {
 		key := sha256.Sum256([]byte(token))
 		mu.Lock()

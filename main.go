@@ -1,10 +1,9 @@
-// Example-api-go is an HTTP API that protects its routes with ZITADEL:
+// Example-api-go is an HTTP API that protects its routes with ZITADEL: it asks the
+// introspection endpoint about each access token. README.md says how to run it.
 //
 //	GET /api/public          for everyone
 //	GET /api/private         with a valid access token
 //	GET /api/private-scoped  with a valid access token whose user has the role read:messages
-//
-// It asks ZITADEL's introspection endpoint about each token. README.md says how to run it.
 package main
 
 import (
@@ -54,25 +53,21 @@ func run(ctx context.Context) error {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    60 << 10, // net/http allows 4 KiB more
 	}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
+	serving, failed := context.WithCancelCause(ctx)
+	go func() { failed(server.Serve(listener)) }()
 	slog.Info("ready", "url", "http://"+address)
-
-	select {
-	case err := <-failed:
-		return err
-	case <-ctx.Done():
+	<-serving.Done()
+	if ctx.Err() == nil {
+		return context.Cause(serving)
 	}
 	slog.Info("stopping: no new connections, requests in flight finish")
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	_ = server.Shutdown(ctx) // what is not finished in time is cut off
-	return nil
+	time.AfterFunc(10*time.Second, func() { _ = server.Close() })
+	return server.Shutdown(context.Background())
 }
 
 // configure reads .env and the environment, which wins. Its error names every variable that
 // is missing or wrong, and repeats no value: that could be the secret.
-func configure() (address string, introspect introspectFunc, problems error) {
+func configure() (address string, introspect introspectFunc, wrong error) {
 	file, err := godotenv.Read()
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", nil, errors.New(".env can't be read: write each line as NAME='value'")
@@ -85,7 +80,7 @@ func configure() (address string, introspect introspectFunc, problems error) {
 
 	check := func(ok bool, problem string) {
 		if !ok {
-			problems = errors.Join(problems, errors.New(problem))
+			wrong = errors.Join(wrong, errors.New(problem))
 		}
 	}
 	instance := getenv("ZITADEL_DOMAIN", "")
@@ -104,13 +99,12 @@ func configure() (address string, introspect introspectFunc, problems error) {
 	check(err == nil && number > 0, "PORT must be a number from 1 to 65535")
 	ttl, err := time.ParseDuration(getenv("INTROSPECTION_CACHE_TTL", "0"))
 	check(err == nil && ttl >= 0, "INTROSPECTION_CACHE_TTL must be a duration such as 30s")
-	if problems != nil {
-		return "", nil, fmt.Errorf("%w\nCopy .env.example to .env and fill it in, or try: make demo",
-			problems)
+	if wrong != nil {
+		return "", nil, fmt.Errorf("%w\nCopy .env.example to .env and fill it in, or: make demo", wrong)
 	}
 
-	host := domain.Hostname()
-	if domain.Scheme == "http" && host != "localhost" && !net.ParseIP(host).IsLoopback() {
+	ip := net.ParseIP(domain.Hostname())
+	if domain.Scheme == "http" && domain.Hostname() != "localhost" && !ip.IsLoopback() {
 		slog.Warn("ZITADEL_DOMAIN is not https: the client secret and tokens travel unencrypted")
 	}
 	introspect = newIntrospect(domain, id, secret)

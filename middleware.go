@@ -95,13 +95,12 @@ func logRequests(next http.Handler) http.Handler {
 		start := time.Now()
 		recorder := &statusRecorder{w, http.StatusOK}
 		next.ServeHTTP(recorder, r)
-		slog.LogAttrs(r.Context(), slog.LevelInfo, "request",
-			slog.String("method", r.Method), slog.String("path", r.URL.Path),
-			slog.Int("status", recorder.status), slog.Duration("duration", time.Since(start)))
+		slog.Info("request", "method", r.Method, "path", r.URL.Path,
+			"status", recorder.status, "duration", time.Since(start))
 	})
 }
 
-// statusRecorder remembers the status of an answer.
+// statusRecorder remembers the status of an answer. Unwrap is for http.ResponseController.
 type statusRecorder struct {
 	http.ResponseWriter
 	status int
@@ -112,5 +111,4 @@ func (r *statusRecorder) WriteHeader(status int) {
 	r.ResponseWriter.WriteHeader(status)
 }
 
-// Unwrap is for http.ResponseController.
 func (r *statusRecorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
