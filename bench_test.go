@@ -54,7 +54,7 @@ func floorHandler(domain string) http.Handler {
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, `{"message":"Private route - You need to be authenticated to see this."}`)
+		_, _ = io.WriteString(w, `{"message":"Private route"}`)
 	})
 }
 
