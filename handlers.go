@@ -8,8 +8,7 @@ import (
 
 // newAPI returns the API: its routes, and what each demands of its caller.
 func newAPI(introspect introspectFunc) http.Handler {
-	token := requireToken(introspect)
-	role := requireRole("read:messages")
+	token, role := requireToken(introspect), requireRole("read:messages")
 	mux := http.NewServeMux()
 	mux.Handle("GET /api/public", message("Public route - "+
 		"You don't need to be authenticated to see this."))
@@ -17,7 +16,6 @@ func newAPI(introspect introspectFunc) http.Handler {
 		"You need to be authenticated to see this.")))
 	mux.Handle("GET /api/private-scoped", token(role(message("Private, scoped route - "+
 		"You need to be authenticated and have the role read:messages to see this."))))
-
 	return logRequests(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != path.Clean(r.URL.Path) { // where a ServeMux redirects
 			http.NotFound(w, r)

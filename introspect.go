@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -111,7 +112,7 @@ func parseAnswer(body []byte) (claims, error) {
 func explainStatus(status int, body []byte) error {
 	var answer struct{ Error string }
 	_ = json.Unmarshal(body, &answer)
-	hint := "check ZITADEL_DOMAIN"
+	hint := "check ZITADEL_DOMAIN, also for http or https, and whether ZITADEL is well"
 	switch {
 	case status == 401, answer.Error == "unauthorized_client", answer.Error == "invalid_client":
 		hint = "ZITADEL rejected the client credentials, check CLIENT_ID and CLIENT_SECRET, " +
@@ -121,7 +122,7 @@ func explainStatus(status int, body []byte) error {
 	case status == 429:
 		hint = "ZITADEL limits the rate, see INTROSPECTION_CACHE_TTL"
 	}
-	return fmt.Errorf("status %d: %s", status, hint)
+	return fmt.Errorf("status %d %s: %s", status, http.StatusText(status), hint)
 }
 
 // explain says why no whole answer came. It repeats no error that can quote the answer.
@@ -138,7 +139,7 @@ func explain(err error) error {
 }
 
 // cached returns introspect with a memory: a positive answer counts for ttl, or until exp.
-// In a full cache, the answer whose time ends first makes room.
+// In a full cache, the answer whose time ends first makes room for another.
 func cached(introspect introspectFunc, ttl time.Duration) introspectFunc {
 	type entry struct {
 		claims
@@ -147,11 +148,11 @@ func cached(introspect introspectFunc, ttl time.Duration) introspectFunc {
 	var mu sync.Mutex
 	entries := make(map[[sha256.Size]byte]entry) // by the token's hash: no token is kept
 	return func(ctx context.Context, token string) (claims, error) {
-		key := sha256.Sum256([]byte(token))
+		key, asked := sha256.Sum256([]byte(token)), now()
 		mu.Lock()
 		e, ok := entries[key]
 		mu.Unlock()
-		if ok && now() < e.until {
+		if ok && asked < e.until {
 			return e.claims, nil
 		}
 		c, err := introspect(ctx, token)
@@ -160,15 +161,16 @@ func cached(introspect introspectFunc, ttl time.Duration) introspectFunc {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		entries[key] = entry{c, min(now()+ttl.Seconds(), c.exp)}
-		if len(entries) > 10_000 {
+		if len(entries) >= 10_000 {
+			first, until := key, math.Inf(1)
 			for k, e := range entries {
-				if e.until < entries[key].until {
-					key = k
+				if e.until < until {
+					first, until = k, e.until
 				}
 			}
-			delete(entries, key)
+			delete(entries, first)
 		}
+		entries[key] = entry{c, min(asked+ttl.Seconds(), c.exp)}
 		return c, nil
 	}
 }

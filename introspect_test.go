@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -174,15 +175,19 @@ func TestTheLogSaysWhyThereIsNoUsableAnswer(t *testing.T) {
 		{"not JSON", respond(200, testToken), "not one JSON object"},
 		{"other client credentials", respond(400, `{"error":"unauthorized_client"}`), credentials},
 		{"no such client", respond(400, `{"error":"invalid_client"}`), credentials},
-		{"any 401", respond(401, testToken), "status 401: ZITADEL rejected the " + credentials},
-		{"another 400", respond(400, `{"error":"`+testToken+`"}`), "status 400: check ZITADEL_DOMAIN"},
-		{"403", respond(403, active), "status 403: check ZITADEL_DOMAIN"},
-		{"404", respond(404, echo), "status 404: no ZITADEL instance answers.*check ZITADEL_DOMAIN"},
-		{"429", respond(429, ""), "status 429: ZITADEL limits the rate, see INTROSPECTION_CACHE_TTL"},
-		{"500", respond(500, reader), "status 500: check ZITADEL_DOMAIN"},
-		{"502", respond(502, echo), "status 502: check ZITADEL_DOMAIN"},
-		{"201", respond(201, reader), "status 201: check ZITADEL_DOMAIN"},
-		{"204", respond(204, ""), "status 204: check ZITADEL_DOMAIN"},
+		{"any 401", respond(401, testToken), "status 401 Unauthorized: ZITADEL rejected the " +
+			credentials},
+		{"another 400", respond(400, `{"error":"`+testToken+`"}`),
+			"status 400 Bad Request: check ZITADEL_DOMAIN"},
+		{"403", respond(403, active), "status 403 Forbidden: check ZITADEL_DOMAIN"},
+		{"404", respond(404, echo), "status 404 Not Found: no ZITADEL instance answers there, " +
+			"check ZITADEL_DOMAIN"},
+		{"429", respond(429, ""), "status 429 Too Many Requests: ZITADEL limits the rate, " +
+			"see INTROSPECTION_CACHE_TTL"},
+		{"500", respond(500, reader), "status 500 Internal Server Error: check ZITADEL_DOMAIN"},
+		{"502", respond(502, echo), "status 502 Bad Gateway: check ZITADEL_DOMAIN"},
+		{"201", respond(201, reader), "status 201 Created: check ZITADEL_DOMAIN"},
+		{"204", respond(204, ""), "status 204 No Content: check ZITADEL_DOMAIN"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			api := newTestAPI(t, row.answer)
@@ -232,7 +237,8 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 			http.Redirect(w, r, elsewhere.URL, status)
 		})
 		check(t, fmt.Sprint(status), api.get(t, "/api/private"), 503)
-		wantLog(t, api, fmt.Sprintf("status %d: check ZITADEL_DOMAIN", status))
+		wantLog(t, api, fmt.Sprintf("status %d %s: check ZITADEL_DOMAIN, also for http or https",
+			status, http.StatusText(status)))
 		elsewhere.Close()
 	}
 }
@@ -377,12 +383,11 @@ func TestAFullCacheTakesNewAnswers(t *testing.T) {
 	const bound = 10_000
 	began := now()
 	calls := map[string]int{}
-	// Token n expires n seconds after the first hour.
+	// Token n expires n seconds after the first hour, but none later than 3 hours.
 	introspect := cached(func(_ context.Context, token string) (claims, error) {
 		calls[token]++
-		var n float64
-		_, err := fmt.Sscan(token, &n)
-		return claims{active: true, exp: began + 3600 + n}, err
+		n, err := strconv.Atoi(token)
+		return claims{active: true, exp: began + 3600 + float64(min(n, 7200))}, err
 	}, 100*time.Hour)
 	ask := func(n, want int) {
 		t.Helper()
@@ -397,13 +402,31 @@ func TestAFullCacheTakesNewAnswers(t *testing.T) {
 		ask(n, 1)
 	}
 	ask(0, 1)       // all fit
-	ask(bound+1, 1) // makes the first to expire go, and is kept
+	ask(bound+1, 1) // makes the first to expire go
 	ask(bound+1, 1)
 	ask(1, 1)
 	ask(bound-1, 1)
-	ask(0, 2) // expires first, and so isn't kept now
-	ask(0, 3)
-	ask(1, 1)
+	ask(0, 2) // makes the next go, though it expires before all others
+	ask(0, 2)
+	ask(2, 1)
+	ask(1, 2)
+}
+
+func TestAFullCacheTakesNewAnswersThatExpireWithTheOthers(t *testing.T) {
+	exp, calls := now()+3600, 0
+	introspect := cached(func(context.Context, string) (claims, error) {
+		calls++
+		return claims{active: true, exp: exp}, nil
+	}, 100*time.Hour)
+	for n := range 10_001 {
+		_, _ = introspect(t.Context(), fmt.Sprint(n))
+	}
+	for range 3 {
+		_, _ = introspect(t.Context(), "10000")
+	}
+	if calls != 10_001 {
+		t.Errorf("got %d introspections, want 10001: the last token's answer is kept", calls)
+	}
 }
 
 func TestACachedUserIsStillJudgedByRole(t *testing.T) {
