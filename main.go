@@ -37,25 +37,17 @@ func main() {
 
 // run serves the API until ctx is done, and then answers the requests in flight.
 func run(ctx context.Context) error {
-	address, introspect, err := configure()
+	server, err := newServer()
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", address)
+	listener, err := net.Listen("tcp", server.Addr)
 	if err != nil {
 		return fmt.Errorf("%w: PORT changes the port, HOST the address", err)
 	}
-	server := &http.Server{
-		Handler:           newAPI(introspect),
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second, // with the body; longer than an introspection
-		WriteTimeout:      10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    60 << 10, // net/http allows 4 KiB more
-	}
 	serving, failed := context.WithCancelCause(ctx)
 	go func() { failed(server.Serve(listener)) }()
-	slog.Info("ready", "url", "http://"+address)
+	slog.Info("ready", "url", "http://"+server.Addr)
 	<-serving.Done()
 	if ctx.Err() == nil {
 		return context.Cause(serving)
@@ -65,12 +57,12 @@ func run(ctx context.Context) error {
 	return server.Shutdown(context.Background())
 }
 
-// configure reads .env and the environment, which wins. Its error names every variable that
-// is missing or wrong, and repeats no value: that could be the secret.
-func configure() (address string, introspect introspectFunc, wrong error) {
+// newServer returns the server that .env and the environment, which wins, ask for. Its error
+// names every variable that is missing or wrong, and no value: that could be the secret.
+func newServer() (server *http.Server, wrong error) {
 	file, err := godotenv.Read()
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", nil, errors.New(".env can't be read: write each line as NAME='value'")
+		return nil, errors.New(".env can't be read: write its lines as in .env.example")
 	}
 	for name, value := range file {
 		if getenv(name, "") == "" {
@@ -90,7 +82,7 @@ func configure() (address string, introspect introspectFunc, wrong error) {
 	domain, err := url.Parse(strings.TrimRight(instance, "/"))
 	check(err == nil && (domain.Scheme == "https" || domain.Scheme == "http") &&
 		domain.Hostname() != "" && *domain == url.URL{Scheme: domain.Scheme, Host: domain.Host},
-		"ZITADEL_DOMAIN must be the URL of your instance, without a path")
+		"ZITADEL_DOMAIN must be your instance's URL: https://my-instance-abcdef.zitadel.cloud")
 	id, secret := getenv("CLIENT_ID", ""), getenv("CLIENT_SECRET", "")
 	check(id != "", "CLIENT_ID must be the client ID of your API application")
 	check(secret != "", "CLIENT_SECRET must be the client secret of your API application")
@@ -100,18 +92,26 @@ func configure() (address string, introspect introspectFunc, wrong error) {
 	ttl, err := time.ParseDuration(getenv("INTROSPECTION_CACHE_TTL", "0"))
 	check(err == nil && ttl >= 0, "INTROSPECTION_CACHE_TTL must be a duration such as 30s")
 	if wrong != nil {
-		return "", nil, fmt.Errorf("%w\nCopy .env.example to .env and fill it in, or: make demo", wrong)
+		return nil, fmt.Errorf("%w\nCopy .env.example to .env and fill it in, or: make demo", wrong)
 	}
 
-	ip := net.ParseIP(domain.Hostname())
-	if domain.Scheme == "http" && domain.Hostname() != "localhost" && !ip.IsLoopback() {
+	host := domain.Hostname()
+	if domain.Scheme == "http" && host != "localhost" && !net.ParseIP(host).IsLoopback() {
 		slog.Warn("ZITADEL_DOMAIN is not https: the client secret and tokens travel unencrypted")
 	}
-	introspect = newIntrospect(domain, id, secret)
+	introspect := newIntrospect(domain, id, secret)
 	if ttl > 0 {
 		introspect = cached(introspect, ttl)
 	}
-	return net.JoinHostPort(getenv("HOST", "localhost"), port), introspect, nil
+	return &http.Server{
+		Addr:              net.JoinHostPort(getenv("HOST", "localhost"), port),
+		Handler:           newAPI(introspect),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second, // with the body; longer than an introspection
+		WriteTimeout:      15 * time.Second, // longer than both
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    60 << 10, // net/http allows 4 KiB more
+	}, nil
 }
 
 // getenv returns the value of a variable, or fallback if it is blank or as in .env.example.
