@@ -26,16 +26,13 @@ import (
 
 func main() {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	// Windows has Ctrl-C (os.Interrupt) and no other signal.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // so that a second signal ends the program at once
-	if err := run(ctx); err != nil {
+	if err := run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-// run serves the API until ctx is done, and then answers the requests in flight.
+// run serves the API until ctx is done or a signal comes; requests in flight then finish.
 func run(ctx context.Context) error {
 	server, err := newServer()
 	if err != nil {
@@ -45,6 +42,8 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: PORT changes the port, HOST the address", err)
 	}
+	// Windows has Ctrl-C (os.Interrupt) and no other signal.
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	serving, failed := context.WithCancelCause(ctx)
 	go func() { failed(server.Serve(listener)) }()
 	slog.Info("ready", "url", "http://"+server.Addr)
@@ -52,6 +51,7 @@ func run(ctx context.Context) error {
 	if ctx.Err() == nil {
 		return context.Cause(serving)
 	}
+	stop() // listening to signals: a second one ends the program at once
 	slog.Info("stopping: no new connections, requests in flight finish")
 	time.AfterFunc(10*time.Second, func() { _ = server.Close() })
 	return server.Shutdown(context.Background())

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -9,9 +11,11 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,13 +62,31 @@ func launch(t testing.TB, role string, env ...string) *process {
 	}
 	p := &process{cmd: exec.Command(binary), log: newLogBuffer()}
 	p.cmd.Dir = t.TempDir()
-	p.cmd.Env = append([]string{roleVariable + "=" + role, "PATH=" + os.Getenv("PATH")}, env...)
+	p.cmd.Env = append(os.Environ(), roleVariable+"="+role, "ZITADEL_DOMAIN=", "CLIENT_ID=",
+		"CLIENT_SECRET=", "HOST=", "PORT=", "INTROSPECTION_CACHE_TTL=")
+	p.cmd.Env = append(p.cmd.Env, env...)
 	p.cmd.Stderr = p.log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { p.cmd.Process.Kill(); p.cmd.Wait() })
+	t.Cleanup(func() { _ = p.cmd.Process.Kill(); _ = p.cmd.Wait() })
 	return p
+}
+
+// signal sends the process a signal. On Windows there is none that a test could send.
+func (p *process) signal(t testing.TB, sig os.Signal) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// needSignals skips a test where there are none.
+func needSignals(t testing.TB) {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		t.Skip("SKIPPED: Windows has Ctrl-C and no signal that a test could send")
+	}
 }
 
 // logBuffer keeps what is written to it, and lets a test wait for a line.
@@ -465,5 +487,134 @@ func TestTheHeaderIsBounded(t *testing.T) {
 		}
 		_ = conn.Close()
 		check(t, strconv.Itoa(size), reply{status: response.StatusCode}, want)
+	}
+}
+
+func TestWithoutConfigurationItDoesNotServe(t *testing.T) {
+	p := launch(t, "api")
+	err := p.cmd.Wait()
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 {
+		t.Errorf("got %v, want exit status 1", err)
+	}
+	if log := p.log.String(); !strings.HasPrefix(log, "ZITADEL_DOMAIN must be ") {
+		t.Errorf("got log:\n%s\nwant what is wrong and nothing else", log)
+	}
+}
+
+func TestAPortInUseIsSaid(t *testing.T) {
+	listener, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	if _, err, _ := configure(t, goodEnv, "PORT="+port); err != nil {
+		t.Fatal(err)
+	}
+	err = run(t.Context())
+	if err == nil || !regexp.MustCompile(`in use|one usage`).MatchString(err.Error()) ||
+		!strings.Contains(err.Error(), "PORT changes the port") {
+		t.Errorf("got error %v, want that the port is in use and PORT changes it", err)
+	}
+}
+
+func TestItServesUntilItIsStopped(t *testing.T) {
+	_, err, log := configure(t, goodEnv, "PORT="+freePort(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- run(ctx) }()
+	api := &testAPI{Server: &httptest.Server{
+		URL: log.waitFor(t, `^time=\S+ level=INFO msg=ready url=(http://localhost:\d+)\n$`),
+	}}
+	check(t, "public", api.get(t, "/api/public"), 200)
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("got error %v, want none", err)
+	}
+	if conn, err := net.Dial("tcp", strings.TrimPrefix(api.URL, "http://")); err == nil {
+		_ = conn.Close()
+		t.Error("got a connection to what has ended, want none")
+	}
+}
+
+// holding is an introspection endpoint that says when it is asked, and answers once released.
+func holding() (handler http.HandlerFunc, asked, release chan struct{}) {
+	asked, release = make(chan struct{}), make(chan struct{})
+	return func(w http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		<-release
+		_, _ = io.WriteString(w, reader)
+	}, asked, release
+}
+
+func TestASignalLetsRequestsInFlightFinish(t *testing.T) {
+	needSignals(t)
+	for _, sig := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		t.Run(sig.String(), func(t *testing.T) {
+			handler, asked, release := holding()
+			zitadel := httptest.NewServer(handler)
+			defer zitadel.Close()
+			p := start(t, "api", apiEnv(t, zitadel.URL)...)
+			address := strings.TrimPrefix(p.url, "http://")
+			idle, err := net.Dial("tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer idle.Close()
+			_, _ = io.WriteString(idle, "GET /api/public HTTP/1.1\r\nHost: localhost\r\n\r\n")
+			readAnswer(t, idle)
+
+			api := &testAPI{Server: &httptest.Server{URL: p.url}}
+			answered := make(chan reply)
+			go func() { answered <- api.get(t, "/api/private-scoped") }()
+			<-asked
+			p.signal(t, sig)
+			p.log.waitFor(t, "msg=\"stopping: ")
+			eventually(t, func() string {
+				conn, err := net.Dial("tcp", address)
+				if err != nil {
+					return ""
+				}
+				_ = conn.Close()
+				return "got a new connection, want none"
+			})
+			close(release)
+			check(t, "the request in flight", <-answered, 200)
+			if err := p.cmd.Wait(); err != nil {
+				t.Errorf("got %v, want exit status 0", err)
+			}
+		})
+	}
+}
+
+func TestASecondSignalEndsItAtOnce(t *testing.T) {
+	needSignals(t)
+	handler, asked, release := holding()
+	zitadel := httptest.NewServer(handler)
+	defer zitadel.Close()
+	defer close(release)
+	p := start(t, "api", apiEnv(t, zitadel.URL)...)
+	failed := make(chan error)
+	go func() {
+		request, _ := http.NewRequestWithContext(t.Context(), "GET", p.url+"/api/private", nil)
+		request.Header.Set("Authorization", "Bearer "+testToken)
+		response, err := http.DefaultTransport.RoundTrip(request)
+		if err == nil {
+			_ = response.Body.Close()
+		}
+		failed <- err
+	}()
+	<-asked
+	p.signal(t, syscall.SIGTERM)
+	p.log.waitFor(t, "msg=\"stopping: ")
+	p.signal(t, syscall.SIGTERM)
+	if err := p.cmd.Wait(); err == nil {
+		t.Error("got exit status 0, want it ended by the signal")
+	}
+	if err := <-failed; err == nil {
+		t.Error("got an answer to the request in flight, want none")
 	}
 }
