@@ -48,18 +48,24 @@ type process struct {
 // killed at the end of the test.
 func start(t testing.TB, role string, env ...string) *process {
 	t.Helper()
-	p := launch(t, role, env...)
-	p.url = p.log.waitFor(t, `msg=ready url=(\S+)`)
-	return p
-}
-
-// launch is start for a process that may not become ready.
-func launch(t testing.TB, role string, env ...string) *process {
-	t.Helper()
 	binary, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startBinary(t, binary, role, env...)
+}
+
+// startBinary is start for another binary than this one.
+func startBinary(t testing.TB, binary, role string, env ...string) *process {
+	t.Helper()
+	p := launch(t, binary, role, env...)
+	p.url = p.log.waitFor(t, `msg=ready url=(\S+)`)
+	return p
+}
+
+// launch is startBinary for a process that may not become ready.
+func launch(t testing.TB, binary, role string, env ...string) *process {
+	t.Helper()
 	p := &process{cmd: exec.Command(binary), log: newLogBuffer()}
 	p.cmd.Dir = t.TempDir()
 	p.cmd.Env = append(os.Environ(), roleVariable+"="+role, "ZITADEL_DOMAIN=", "CLIENT_ID=",
@@ -152,7 +158,7 @@ func apiEnv(t testing.TB, domain string, more ...string) []string {
 }
 
 // configure returns what newServer makes of a .env file and of an environment, and the log.
-func configure(t *testing.T, dotenv string, env ...string) (*http.Server, error, *logBuffer) {
+func configure(t *testing.T, dotenv string, env ...string) (*http.Server, *logBuffer, error) {
 	t.Helper()
 	t.Chdir(t.TempDir())
 	for _, name := range []string{"ZITADEL_DOMAIN", "CLIENT_ID", "CLIENT_SECRET", "HOST", "PORT",
@@ -171,7 +177,7 @@ func configure(t *testing.T, dotenv string, env ...string) (*http.Server, error,
 	log := newLogBuffer()
 	setLog(t, log)
 	server, err := newServer()
-	return server, err, log
+	return server, log, err
 }
 
 const goodEnv = "ZITADEL_DOMAIN='https://zitadel.invalid'\nCLIENT_ID='id'\nCLIENT_SECRET='hush'\n"
@@ -216,7 +222,7 @@ func TestConfigurationErrorsNameEachVariableAtOnce(t *testing.T) {
 		{"a TTL without unit", goodEnv, ttl("30"), "INTROSPECTION_CACHE_TTL"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			_, err, _ := configure(t, row.dotenv, row.env...)
+			_, _, err := configure(t, row.dotenv, row.env...)
 			if err == nil {
 				t.Fatal("got no error, want one")
 			}
@@ -274,7 +280,7 @@ func TestConfigurationsThatWork(t *testing.T) {
 			"localhost:5000", true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			server, err, log := configure(t, row.dotenv, row.env...)
+			server, log, err := configure(t, row.dotenv, row.env...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -309,7 +315,7 @@ func TestTheEnvironmentAndDotenvGiveTheClientCredentials(t *testing.T) {
 			"+%24HOME+%23%22%5Cn%2B%25%3A+"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			server, err, _ := configure(t, "CLIENT_SECRET="+row.dotenv,
+			server, _, err := configure(t, "CLIENT_SECRET="+row.dotenv,
 				"ZITADEL_DOMAIN="+zitadel.URL+"/", "CLIENT_ID=a b", "CLIENT_SECRET="+row.env)
 			if err != nil {
 				t.Fatal(err)
@@ -328,7 +334,7 @@ func TestADotenvThatCannotBeReadIsNotQuoted(t *testing.T) {
 	for _, dotenv := range []string{
 		"CLIENT_SECRET='hush", "CLIENT_SECRET hush\n", "hush\n" + goodEnv, "\ufeff" + goodEnv,
 	} {
-		_, err, log := configure(t, dotenv)
+		_, log, err := configure(t, dotenv)
 		if err == nil || !strings.HasPrefix(err.Error(), ".env can't be read: ") {
 			t.Errorf("got error %v, want one about .env", err)
 		}
@@ -353,7 +359,7 @@ func TestTheCacheIsOnWhereItIsAskedFor(t *testing.T) {
 	}))
 	defer zitadel.Close()
 	for ttl, want := range map[string]int{"": 3, "0": 3, "0s": 3, "1h": 1} {
-		server, err, _ := configure(t, goodEnv,
+		server, _, err := configure(t, goodEnv,
 			"ZITADEL_DOMAIN="+zitadel.URL, "INTROSPECTION_CACHE_TTL="+ttl)
 		if err != nil {
 			t.Fatal(err)
@@ -429,7 +435,7 @@ func TestSlowAndStuckClientsAreCutOff(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Chdir(t.TempDir())
 			synctest.Test(t, func(t *testing.T) {
-				server, err, _ := configure(t, goodEnv)
+				server, _, err := configure(t, goodEnv)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -464,7 +470,7 @@ func readAnswer(t *testing.T, conn net.Conn) {
 }
 
 func TestTheHeaderIsBounded(t *testing.T) {
-	server, err, _ := configure(t, goodEnv)
+	server, _, err := configure(t, goodEnv)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -491,7 +497,7 @@ func TestTheHeaderIsBounded(t *testing.T) {
 }
 
 func TestWithoutConfigurationItDoesNotServe(t *testing.T) {
-	p := launch(t, "api")
+	p := launch(t, build(t), "")
 	err := p.cmd.Wait()
 	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 {
 		t.Errorf("got %v, want exit status 1", err)
@@ -508,7 +514,7 @@ func TestAPortInUseIsSaid(t *testing.T) {
 	}
 	defer listener.Close()
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	if _, err, _ := configure(t, goodEnv, "PORT="+port); err != nil {
+	if _, _, err := configure(t, goodEnv, "PORT="+port); err != nil {
 		t.Fatal(err)
 	}
 	err = run(t.Context())
@@ -519,7 +525,7 @@ func TestAPortInUseIsSaid(t *testing.T) {
 }
 
 func TestItServesUntilItIsStopped(t *testing.T) {
-	_, err, log := configure(t, goodEnv, "PORT="+freePort(t))
+	_, log, err := configure(t, goodEnv, "PORT="+freePort(t))
 	if err != nil {
 		t.Fatal(err)
 	}
