@@ -58,20 +58,21 @@ func start(t testing.TB, role string, env ...string) *process {
 // startBinary is start for another binary than this one.
 func startBinary(t testing.TB, binary, role string, env ...string) *process {
 	t.Helper()
-	p := launch(t, binary, role, env...)
+	p := launch(t, binary, role, newLogBuffer(), env...)
 	p.url = p.log.waitFor(t, `msg=ready url=(\S+)`)
 	return p
 }
 
 // launch is startBinary for a process that may not become ready.
-func launch(t testing.TB, binary, role string, env ...string) *process {
+func launch(t testing.TB, binary, role string, log io.Writer, env ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(binary), log: newLogBuffer()}
+	p := &process{cmd: exec.Command(binary)}
+	p.log, _ = log.(*logBuffer)
 	p.cmd.Dir = t.TempDir()
 	p.cmd.Env = append(os.Environ(), roleVariable+"="+role, "ZITADEL_DOMAIN=", "CLIENT_ID=",
 		"CLIENT_SECRET=", "HOST=", "PORT=", "INTROSPECTION_CACHE_TTL=")
 	p.cmd.Env = append(p.cmd.Env, env...)
-	p.cmd.Stderr = p.log
+	p.cmd.Stderr = log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -497,7 +498,7 @@ func TestTheHeaderIsBounded(t *testing.T) {
 }
 
 func TestWithoutConfigurationItDoesNotServe(t *testing.T) {
-	p := launch(t, build(t), "")
+	p := launch(t, build(t), "", newLogBuffer())
 	err := p.cmd.Wait()
 	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 {
 		t.Errorf("got %v, want exit status 1", err)

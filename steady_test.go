@@ -235,7 +235,7 @@ func heap() int {
 }
 
 // eventually waits until got, which says what is wrong, says nothing any more.
-func eventually(t *testing.T, got func() string) {
+func eventually(t testing.TB, got func() string) {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)
 	for wrong := got(); wrong != ""; wrong = got() {
