@@ -9,7 +9,7 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"net"
@@ -26,9 +26,9 @@ import (
 
 // The client credentials have characters that get lost where the form-encoding inside Basic
 // is forgotten (RFC 6749 §2.3.1).
-const (
+var (
 	clientID     = "400884494992739366@demo:100%+api"
-	clientSecret = "not+a:secret%2Fat all"
+	clientSecret = "+%2F: " + rand.Text()
 )
 
 const welcome = `
@@ -68,6 +68,7 @@ func run(ctx context.Context) error {
 	}
 	defer os.RemoveAll(folder)
 	binary := filepath.Join(folder, "api.exe") // Windows wants the ending, others don't mind
+	// #nosec G204 -- the folder is the one just made
 	build := exec.CommandContext(ctx, "go", "build", "-o", binary, ".")
 	build.Dir = ".."
 	build.Stderr = os.Stderr
@@ -75,21 +76,26 @@ func run(ctx context.Context) error {
 		return fmt.Errorf("building the API of the parent folder: %w", err)
 	}
 
-	ctx, cancel := context.WithCancelCause(ctx)
-	go func() { cancel(http.Serve(listener, newStandIn("http://"+address))) }()
+	instance := &http.Server{Handler: newStandIn("http://" + address), ReadHeaderTimeout: time.Minute}
+	defer instance.Close()
+	running, failed := context.WithCancelCause(ctx)
+	go func() { failed(instance.Serve(listener)) }()
 
-	api := exec.CommandContext(ctx, binary)
-	api.Dir = folder // where there is no .env
+	api := exec.CommandContext(running, binary) // #nosec G204 -- as above
+	api.Dir = folder                            // where there is no .env
 	api.Env = append(os.Environ(), "ZITADEL_DOMAIN=http://"+address,
 		"CLIENT_ID="+clientID, "CLIENT_SECRET="+clientSecret)
 	api.Stdout, api.Stderr = os.Stdout, &greeter{}
-	api.Cancel = func() error { return api.Process.Signal(os.Interrupt) }
+	api.Cancel = func() error {
+		time.Sleep(time.Second) // Ctrl-C reaches the API too, and a second one would cut it off
+		return api.Process.Signal(os.Interrupt)
+	}
 	api.WaitDelay = 15 * time.Second // longer than the API takes to stop
 	err = api.Run()
-	if stopped := errors.Is(context.Cause(ctx), context.Canceled); stopped {
+	if ctx.Err() != nil {
 		return nil
 	}
-	return fmt.Errorf("the API or the stand-in ended: %w", cmp.Or(context.Cause(ctx), err))
+	return fmt.Errorf("the API or the stand-in ended: %w", cmp.Or(context.Cause(running), err))
 }
 
 // greeter passes the API's log on, and says what to paste once the API is ready.

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -17,7 +16,7 @@ import (
 // What the stand-in knows beside its users, with IDs as ZITADEL makes them.
 const (
 	organisationID = "400884465347398694"
-	organisation   = "example.localhost"
+	organisation   = "example"
 	projectID      = "400884494774570022"
 	projectRole    = "read:messages"
 	appID          = "400884494992739366"
@@ -47,8 +46,10 @@ func newStandIn(issuer string) http.Handler {
 		issuer: issuer,
 		since:  time.Now(),
 		users: map[string]*user{
-			"reader-pat":  {"reader", "400884495143668774", "400884495210777638", map[string]bool{projectRole: true}},
-			"visitor-pat": {"visitor", "400884495344995366", "400884495395327014", map[string]bool{}},
+			"reader-pat": {"reader", "400884495143668774", "400884495210777638",
+				map[string]bool{projectRole: true}},
+			"visitor-pat": {"visitor", "400884495344995366", "400884495395327014",
+				map[string]bool{}},
 		},
 	}
 	mux := http.NewServeMux()
@@ -93,14 +94,14 @@ func (s *standIn) Introspect(
 		},
 		Claims: map[string]any{
 			"urn:zitadel:iam:user:resourceowner:id":             organisationID,
-			"urn:zitadel:iam:user:resourceowner:name":           strings.TrimSuffix(organisation, ".localhost"),
-			"urn:zitadel:iam:user:resourceowner:primary_domain": organisation,
+			"urn:zitadel:iam:user:resourceowner:name":           organisation,
+			"urn:zitadel:iam:user:resourceowner:primary_domain": organisation + ".localhost",
 		},
 	}
 	if len(u.roles) > 0 { // without a role, the claim is absent
 		roles := map[string]map[string]string{}
 		for role := range u.roles {
-			roles[role] = map[string]string{organisationID: organisation}
+			roles[role] = map[string]string{organisationID: organisation + ".localhost"}
 		}
 		answer.Claims["urn:zitadel:iam:org:project:roles"] = roles
 		answer.Claims["urn:zitadel:iam:org:project:"+projectID+":roles"] = roles
