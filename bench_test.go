@@ -204,6 +204,7 @@ func BenchmarkRequest(b *testing.B) {
 		{"scoped", "/api/private-scoped", newAPI(introspect)},
 		{"cached", "/api/private-scoped", newAPI(cached(introspect, time.Hour))},
 		{"floor", "/api/private", floorHandler(instance)},
+		{"public floor", "/api/public", floorHandler(instance)},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			r := httptest.NewRequest("GET", bench.path, nil)
