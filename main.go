@@ -82,7 +82,7 @@ func newServer() (server *http.Server, wrong error) {
 	domain, err := url.Parse(strings.TrimRight(instance, "/"))
 	check(err == nil && (domain.Scheme == "https" || domain.Scheme == "http") &&
 		domain.Hostname() != "" && *domain == url.URL{Scheme: domain.Scheme, Host: domain.Host},
-		"ZITADEL_DOMAIN must be your instance's URL: https://my-instance-abcdef.zitadel.cloud")
+		"ZITADEL_DOMAIN must be a URL without a path: https://my-instance-abcdef.zitadel.cloud")
 	id, secret := getenv("CLIENT_ID", ""), getenv("CLIENT_SECRET", "")
 	check(id != "", "CLIENT_ID must be the client ID of your API application")
 	check(secret != "", "CLIENT_SECRET must be the client secret of your API application")
