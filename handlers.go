@@ -6,7 +6,7 @@ import (
 	"path"
 )
 
-// newAPI returns the API: its routes, and what each demands of its caller.
+// newAPI returns the API: its routes, what each demands, and 404, no redirect, for other paths.
 func newAPI(introspect introspectFunc) http.Handler {
 	token, role := requireToken(introspect), requireRole("read:messages")
 	mux := http.NewServeMux()
@@ -17,7 +17,7 @@ func newAPI(introspect introspectFunc) http.Handler {
 	mux.Handle("GET /api/private-scoped", token(role(message("Private, scoped route - "+
 		"You need to be authenticated and have the role read:messages to see this."))))
 	return logRequests(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != path.Clean(r.URL.Path) { // where a ServeMux redirects
+		if clean := path.Clean(r.URL.Path); r.URL.Path != clean && r.URL.Path != clean+"/" {
 			http.NotFound(w, r)
 			return
 		}
