@@ -29,7 +29,7 @@ type claims struct {
 	active  bool
 	exp     float64                    // seconds since the epoch, +Inf if the token has none
 	subject string                     // the user's ID
-	roles   map[string]json.RawMessage // by name; the values are organisations
+	roles   map[string]json.RawMessage // by name, with organisations; read only, a cache shares it
 }
 
 // now returns the seconds since the epoch, by the clock of this machine.
@@ -43,7 +43,7 @@ func newIntrospect(domain *url.URL, clientID, clientSecret string) introspectFun
 		"Accept":        {"application/json"},
 		"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(credentials))},
 		"Content-Type":  {"application/x-www-form-urlencoded"},
-		// Empty and so not sent: net/http may repeat the POST when a kept-alive connection ends.
+		// Not sent, being empty, but lets net/http repeat the POST if a kept-alive connection ends.
 		"Idempotency-Key": {},
 	}
 	endpoint := domain.JoinPath("/oauth/v2/introspect").String()
@@ -80,7 +80,7 @@ func newIntrospect(domain *url.URL, clientID, clientSecret string) introspectFun
 // parseAnswer returns the claims in the body of an answer with status 200.
 func parseAnswer(body []byte) (claims, error) {
 	var answer *struct {
-		// Where no name is equal, encoding/json ignores case: these catch "Active" and the like.
+		// encoding/json ignores case where no name is equal: "Active" would count without these.
 		ACTIVE, EXP, SUB json.RawMessage
 		ROLES            json.RawMessage            `json:"URN:ZITADEL:IAM:ORG:PROJECT:ROLES"`
 		Active           json.RawMessage            `json:"active"`
@@ -89,7 +89,7 @@ func parseAnswer(body []byte) (claims, error) {
 		Roles            map[string]json.RawMessage `json:"urn:zitadel:iam:org:project:roles"`
 	}
 	err := json.Unmarshal(body, &answer)
-	// Of another JSON type, sub names no user, and the roles claim no role.
+	// Sub or roles of another type name nobody and nothing; without Field, it is the whole answer.
 	if mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && mismatch.Field != "" {
 		err = nil
 	}
@@ -127,12 +127,12 @@ func explainStatus(status int, body []byte) error {
 
 // explain says why no whole answer came. It repeats no error that can quote the answer.
 func explain(err error) error {
-	netErr, local := errors.AsType[net.Error](err)
+	netErr, network := errors.AsType[net.Error](err)
 	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
 	switch {
-	case local && netErr.Timeout():
+	case network && netErr.Timeout():
 		return fmt.Errorf("no whole answer within %s: check ZITADEL_DOMAIN", timeout)
-	case local || untrusted:
+	case network || untrusted:
 		return fmt.Errorf("%w: check ZITADEL_DOMAIN, and SSL_CERT_FILE for a private CA", err)
 	}
 	return errors.New("no whole HTTP answer: check ZITADEL_DOMAIN, also for http or https")
@@ -162,10 +162,10 @@ func cached(introspect introspectFunc, ttl time.Duration) introspectFunc {
 		mu.Lock()
 		defer mu.Unlock()
 		if len(entries) >= 10_000 {
-			first, until := key, math.Inf(1)
-			for k, e := range entries {
-				if e.until < until {
-					first, until = k, e.until
+			first, end := key, math.Inf(1)
+			for k, old := range entries {
+				if old.until < end {
+					first, end = k, old.until
 				}
 			}
 			delete(entries, first)

@@ -53,7 +53,7 @@ func run(ctx context.Context) error {
 	}
 	stop() // listening to signals: a second one ends the program at once
 	slog.Info("stopping: no new connections, requests in flight finish")
-	time.AfterFunc(10*time.Second, func() { _ = server.Close() })
+	time.AfterFunc(10*time.Second, func() { slog.Warn("requests cut off"); _ = server.Close() })
 	return server.Shutdown(context.Background())
 }
 
@@ -62,7 +62,7 @@ func run(ctx context.Context) error {
 func newServer() (server *http.Server, wrong error) {
 	file, err := godotenv.Read()
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, errors.New(".env can't be read: write its lines as in .env.example")
+		return nil, errors.New(".env can't be read: is it a file, with lines as in .env.example?")
 	}
 	for name, value := range file {
 		if getenv(name, "") == "" {
@@ -107,16 +107,16 @@ func newServer() (server *http.Server, wrong error) {
 		Addr:              net.JoinHostPort(getenv("HOST", "localhost"), port),
 		Handler:           newAPI(introspect),
 		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second, // with the body; longer than an introspection
-		WriteTimeout:      15 * time.Second, // longer than both
+		ReadTimeout:       10 * time.Second, // of the header and the body
+		WriteTimeout:      15 * time.Second, // longer: who never sends the body gets an answer
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    60 << 10, // net/http allows 4 KiB more
+		MaxHeaderBytes:    60 << 10, // net/http allows 4 KiB more, 64 KiB in all
 	}, nil
 }
 
 // getenv returns the value of a variable, or fallback if it is blank or as in .env.example.
 func getenv(name, fallback string) string {
-	value := strings.TrimRight(os.Getenv(name), "\r\n") // as a mounted file may end
+	value := strings.TrimRight(os.Getenv(name), "\r\n") // as a Secret made of a file ends
 	if strings.TrimSpace(value) == "" || strings.Contains(value, "....") {
 		return fallback
 	}
