@@ -122,6 +122,15 @@ func (api *testAPI) get(t testing.TB, path string) reply {
 	return api.send(t, "GET", path, "Bearer "+testToken)
 }
 
+// ask returns what a handler answers to a GET request with this Authorization header.
+func ask(handler http.Handler, path, authorization string) reply {
+	r := httptest.NewRequest("GET", path, nil)
+	r.Header.Set("Authorization", authorization)
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, r)
+	return reply{w.Code, w.Header(), w.Body.String()}
+}
+
 // check compares a status with the one that is wanted.
 func check(t testing.TB, what string, got reply, want int) {
 	t.Helper()

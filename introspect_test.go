@@ -435,11 +435,7 @@ func TestACachedUserIsStillJudgedByRole(t *testing.T) {
 	api := newAPI(cached(introspect, time.Hour))
 	for path, want := range map[string]int{"/api/private": 200, "/api/private-scoped": 401} {
 		for range 2 {
-			r := httptest.NewRequest("GET", path, nil)
-			r.Header.Set("Authorization", "Bearer "+testToken)
-			w := httptest.NewRecorder()
-			api.ServeHTTP(w, r)
-			check(t, path, reply{status: w.Code, body: w.Body.String()}, want)
+			check(t, path, ask(api, path, "Bearer "+testToken), want)
 		}
 	}
 	if calls[testToken] != 1 {
@@ -466,12 +462,9 @@ func FuzzAnswer(f *testing.F) {
 		for path, allowed := range map[string]bool{
 			"/api/private": private, "/api/private-scoped": scoped,
 		} {
-			r := httptest.NewRequest("GET", path, nil)
-			r.Header.Set("Authorization", "Bearer "+testToken)
-			w := httptest.NewRecorder()
-			api.ServeHTTP(w, r)
-			if (w.Code == 200) != allowed || w.Code != 200 && w.Code != 401 && w.Code != 503 {
-				t.Errorf("%s: got %d, want 200: %v", path, w.Code, allowed)
+			got := ask(api, path, "Bearer "+testToken).status
+			if (got == 200) != allowed || got != 200 && got != 401 && got != 503 {
+				t.Errorf("%s: got %d, want 200: %v", path, got, allowed)
 			}
 		}
 	})

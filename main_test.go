@@ -321,9 +321,7 @@ func TestTheEnvironmentAndDotenvGiveTheClientCredentials(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := httptest.NewRequest("GET", "/api/private", nil)
-			r.Header.Set("Authorization", "Bearer "+testToken)
-			server.Handler.ServeHTTP(httptest.NewRecorder(), r)
+			ask(server.Handler, "/api/private", "Bearer "+testToken)
 			if want := "a+b:" + row.want; credentials != want {
 				t.Errorf("got client credentials %s, want %s", credentials, want)
 			}
@@ -367,9 +365,7 @@ func TestTheCacheIsOnWhereItIsAskedFor(t *testing.T) {
 		}
 		calls = 0
 		for range 3 {
-			r := httptest.NewRequest("GET", "/api/private-scoped", nil)
-			r.Header.Set("Authorization", "Bearer "+testToken)
-			server.Handler.ServeHTTP(httptest.NewRecorder(), r)
+			check(t, "TTL "+ttl, ask(server.Handler, "/api/private-scoped", "Bearer "+testToken), 200)
 		}
 		if calls != want {
 			t.Errorf("INTROSPECTION_CACHE_TTL=%s: got %d introspections, want %d", ttl, calls, want)

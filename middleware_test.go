@@ -20,9 +20,7 @@ func TestAHandlerGetsTheClaims(t *testing.T) {
 		var got string
 		handler := requireToken(introspect)(http.HandlerFunc(
 			func(_ http.ResponseWriter, r *http.Request) { got = claimsFrom(r.Context()).subject }))
-		r := httptest.NewRequest("GET", "/", nil)
-		r.Header.Set("Authorization", "Bearer "+testToken)
-		handler.ServeHTTP(httptest.NewRecorder(), r)
+		ask(handler, "/", "Bearer "+testToken)
 		if got != subject {
 			t.Errorf("got user ID %q, want %q", got, subject)
 		}
@@ -33,9 +31,7 @@ func TestRequireRoleWithoutRequireTokenRefuses(t *testing.T) {
 	handler := requireRole("any")(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		t.Error("got into the handler, want 401")
 	}))
-	w := httptest.NewRecorder()
-	handler.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
-	check(t, "no claims", reply{status: w.Code, body: w.Body.String()}, 401)
+	check(t, "no claims", ask(handler, "/", ""), 401)
 }
 
 func TestATokenExpiresAtExp(t *testing.T) {
@@ -51,11 +47,8 @@ func TestATokenExpiresAtExp(t *testing.T) {
 			want  int
 		}{{0, 200}, {2499 * time.Millisecond, 200}, {time.Millisecond, 401}, {time.Hour, 401}} {
 			time.Sleep(step.after)
-			r := httptest.NewRequest("GET", "/api/private", nil)
-			r.Header.Set("Authorization", "Bearer "+testToken)
-			w := httptest.NewRecorder()
-			api.ServeHTTP(w, r)
-			check(t, fmt.Sprint("after ", step.after), reply{status: w.Code}, step.want)
+			got := ask(api, "/api/private", "Bearer "+testToken)
+			check(t, fmt.Sprint("after ", step.after), got, step.want)
 		}
 		if got := strings.Count(log.String(), "is the clock right?"); got != 2 {
 			t.Errorf("got %d hints at the clock, want 2:\n%s", got, log.String())
@@ -97,12 +90,9 @@ func FuzzAuthorization(f *testing.F) {
 		if match := wellFormed.FindStringSubmatch(authorization); match != nil {
 			want = match[1:]
 		}
-		r := httptest.NewRequest("GET", "/api/private", nil)
-		r.Header.Set("Authorization", authorization)
-		w := httptest.NewRecorder()
-		api.ServeHTTP(w, r)
-		if fmt.Sprint(asked) != fmt.Sprint(want) || (w.Code == 200) != (want != nil) {
-			t.Errorf("got %d after introspections of %q, want %q", w.Code, asked, want)
+		got := ask(api, "/api/private", authorization).status
+		if fmt.Sprint(asked) != fmt.Sprint(want) || (got == 200) != (want != nil) {
+			t.Errorf("got %d after introspections of %q, want %q", got, asked, want)
 		}
 	})
 }
