@@ -51,7 +51,7 @@ func run(ctx context.Context) error {
 	if ctx.Err() == nil {
 		return context.Cause(serving)
 	}
-	stop() // listening to signals: a second one ends the program at once
+	stop() // catching signals: a second one ends the program at once
 	slog.Info("stopping: no new connections, requests in flight finish")
 	time.AfterFunc(10*time.Second, func() { slog.Warn("requests cut off"); _ = server.Close() })
 	return server.Shutdown(context.Background())
