@@ -17,7 +17,7 @@ func newAPI(introspect introspectFunc) http.Handler {
 	mux.Handle("GET /api/private-scoped", token(role(message("Private, scoped route - "+
 		"You need to be authenticated and have the role read:messages to see this."))))
 	return logRequests(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if clean := path.Clean(r.URL.Path); r.URL.Path != clean && r.URL.Path != clean+"/" {
+		if p := path.Clean(r.URL.Path); r.URL.Path != p && (p == "/" || r.URL.Path != p+"/") {
 			http.NotFound(w, r)
 			return
 		}

@@ -179,7 +179,7 @@ func TestOtherPathsAreNotFound(t *testing.T) {
 	api := newTestAPI(t, answering(reader))
 	for _, path := range []string{"/", "/api", "/api/", "/api/public/", "/api/private/",
 		"/api/privat", "//api/private", "/api//private", "/api/./private", "/x/../api/private",
-		"/api/..", "/api/public/.", "/api/private//",
+		"/api/..", "/api/public/.", "/api/private//", "//", "/.", "/..",
 		"/API/private", "/api/private-scoped/x", "/api/private%2F", "/api/private;x"} {
 		check(t, path, api.get(t, path), 404)
 	}
