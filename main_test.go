@@ -622,35 +622,3 @@ func TestASecondSignalEndsItAtOnce(t *testing.T) {
 		t.Error("got an answer to the request in flight, want none")
 	}
 }
-
-// A caller that sends requests and reads no answer is one whose requests never finish.
-func TestWhatDoesNotFinishIsCutOff(t *testing.T) {
-	needSignals(t)
-	t.Parallel()
-	p := start(t, "api", apiEnv(t, "http://localhost:1")...)
-	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
-	requests := strings.Repeat("GET /api/public HTTP/1.1\r\nHost: localhost\r\n\r\n", 2_000)
-	// Until nothing more can be sent and nothing more is logged: the API can't write its answer.
-	for rest, logged := requests, ""; ; {
-		_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
-		n, err := io.WriteString(conn, rest)
-		if rest = rest[n:]; rest == "" {
-			rest = requests
-		}
-		if log := p.log.String(); err != nil && log == logged {
-			break
-		} else if err != nil {
-			logged = log
-		}
-	}
-	p.signal(t, syscall.SIGTERM)
-	p.log.waitFor(t, "msg=\"requests cut off\"")
-	if err := p.cmd.Wait(); err != nil {
-		t.Errorf("got %v, want exit status 0", err)
-	}
-}
