@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"regexp"
 	"strings"
 	"sync/atomic"
@@ -48,12 +47,8 @@ func newTestAPI(t testing.TB, introspection http.HandlerFunc) *testAPI {
 // serve starts the API alone, as one that asks the instance at domain.
 func (api *testAPI) serve(t testing.TB, domain string) *testAPI {
 	t.Helper()
-	instance, err := url.Parse(domain)
-	if err != nil {
-		t.Fatal(err)
-	}
 	setLog(t, api.log)
-	api.Server = httptest.NewServer(newAPI(newIntrospect(instance, testID, testSecret)))
+	api.Server = httptest.NewServer(newTestHandler(t, domain))
 	t.Cleanup(func() {
 		api.Close()
 		basic := base64.StdEncoding.EncodeToString([]byte(testID))[:20]

@@ -60,7 +60,7 @@ func newTestHandler(t testing.TB, domain string) http.Handler {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newAPI(newIntrospect(instance, "id", "secret"))
+	return newAPI(newIntrospect(instance, testID, testSecret))
 }
 
 // ask returns the status of the API's answer to a request with token.
@@ -281,6 +281,15 @@ func status(conn net.Conn) int {
 	return response.StatusCode
 }
 
+// get sends a request and returns the status of its answer, or 0 if there is no whole one.
+func (p *process) get(path, token string) int {
+	conn, err := dial(p, path, token)
+	if err != nil {
+		return 0
+	}
+	return status(conn)
+}
+
 func TestACrowdWhileZITADELHangs(t *testing.T) {
 	t.Parallel()
 	const people = 3_000
@@ -296,21 +305,7 @@ func TestACrowdWhileZITADELHangs(t *testing.T) {
 		answer(w, r)
 	}, nil)
 	p := startBinary(t, build(t), "", apiEnv(t, z.URL)...)
-	public := func() int {
-		conn, err := dial(p, "/api/public", "x")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return status(conn)
-	}
-	private := func() int {
-		conn, err := dial(p, "/api/private-scoped", "x")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return status(conn)
-	}
-	if got := private(); got != 200 {
+	if got := p.get("/api/private-scoped", "x"); got != 200 {
 		t.Fatalf("got status %d before the crowd, want 200", got)
 	}
 	files := openFiles(p)
@@ -343,7 +338,7 @@ func TestACrowdWhileZITADELHangs(t *testing.T) {
 			answered.Add(1)
 		})
 	}
-	if got := public(); got != 200 || answered.Load() == people {
+	if got := p.get("/api/public", "x"); got != 200 || answered.Load() == people {
 		t.Errorf("got status %d from the public route after %d of the crowd had their answers, "+
 			"want 200 while they wait", got, answered.Load())
 	}
@@ -359,7 +354,7 @@ func TestACrowdWhileZITADELHangs(t *testing.T) {
 	}
 
 	hangs.Store(false)
-	if got := private(); got != 200 {
+	if got := p.get("/api/private-scoped", "x"); got != 200 {
 		t.Errorf("got status %d for the first request after ZITADEL is back, want 200", got)
 	}
 	if peak := peakMemory(p); peak >= 200<<20 {
@@ -409,12 +404,7 @@ func TestStuckConnectionsAreCutOffAndNobodyElseNotices(t *testing.T) {
 		stuck[n] = conn
 	}
 	crowd(640, func(n int) {
-		conn, err := dial(p, "/api/public", "x")
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		if got := status(conn); got != 200 {
+		if got := p.get("/api/public", "x"); got != 200 {
 			t.Errorf("got status %d beside stuck connections, want 200", got)
 		}
 	})
@@ -482,11 +472,7 @@ func TestAPrivateCAIsTrustedWhereSSL_CERT_FILESaysSo(t *testing.T) {
 		want int
 	}{{"SSL_CERT_FILE=" + file, 200}, {"SSL_CERT_FILE=", 503}} {
 		p := start(t, "api", apiEnv(t, z.URL, row.env)...)
-		conn, err := dial(p, "/api/private-scoped", "x")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := status(conn); got != row.want {
+		if got := p.get("/api/private-scoped", "x"); got != row.want {
 			t.Errorf("%s: got status %d, want %d", row.env, got, row.want)
 		}
 	}
@@ -681,12 +667,8 @@ func TestARollingRestartBehindNginxFailsNoRequest(t *testing.T) {
 					return
 				default:
 				}
-				conn, err := dial(front, "/api/private-scoped", fmt.Sprint("token-", answers.Add(1)))
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if got := status(conn); got != 200 {
+				got := front.get("/api/private-scoped", fmt.Sprint("token-", answers.Add(1)))
+				if got != 200 {
 					t.Errorf("got status %d during a rolling restart, want 200; nginx says:\n%s", got, output)
 					return
 				}

@@ -17,6 +17,7 @@ import (
 const (
 	organisationID = "400884465347398694"
 	organisation   = "example"
+	primaryDomain  = organisation + ".localhost"
 	projectID      = "400884494774570022"
 	projectRole    = "read:messages"
 	appID          = "400884494992739366"
@@ -95,13 +96,13 @@ func (s *standIn) Introspect(
 		Claims: map[string]any{
 			"urn:zitadel:iam:user:resourceowner:id":             organisationID,
 			"urn:zitadel:iam:user:resourceowner:name":           organisation,
-			"urn:zitadel:iam:user:resourceowner:primary_domain": organisation + ".localhost",
+			"urn:zitadel:iam:user:resourceowner:primary_domain": primaryDomain,
 		},
 	}
 	if len(u.roles) > 0 { // without a role, the claim is absent
 		roles := map[string]map[string]string{}
 		for role := range u.roles {
-			roles[role] = map[string]string{organisationID: organisation + ".localhost"}
+			roles[role] = map[string]string{organisationID: primaryDomain}
 		}
 		answer.Claims["urn:zitadel:iam:org:project:roles"] = roles
 		answer.Claims["urn:zitadel:iam:org:project:"+projectID+":roles"] = roles
