@@ -4,173 +4,195 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
-	"encoding/base64"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 )
 
-const timeout = 5 * time.Second // of one exchange with ZITADEL, as a whole
+const timeout = 5 * time.Second // of one exchange with ZITADEL
 
-// introspectFunc asks ZITADEL about an access token. Its error is fit for the log: no token in it.
+// introspectFunc returns the claims of an access token. Its error is fit for the log.
 type introspectFunc func(ctx context.Context, token string) (claims, error)
 
-// claims is what ZITADEL says about an access token (RFC 7662 §2.2).
+// claims is what ZITADEL reports about an access token (RFC 7662 §2.2). For one more claim, add
+// a field: Username string `json:"username"`
 type claims struct {
+	Subject string                     `json:"sub"`                               // the user's ID
+	Roles   map[string]json.RawMessage `json:"urn:zitadel:iam:org:project:roles"` // by name
 	active  bool
-	exp     float64                    // seconds since the epoch, +Inf if the token has none
-	subject string                     // the user's ID
-	roles   map[string]json.RawMessage // by name, with organisations; read only, a cache shares it
+	expires time.Time // far in the future if the token does not expire
 }
 
-// now returns the seconds since the epoch, by the clock of this machine.
-func now() float64 { return float64(time.Now().UnixMilli()) / 1000 }
-
-// newIntrospect returns what asks the instance at domain, authenticated by Client Secret Basic.
-func newIntrospect(domain *url.URL, clientID, clientSecret string) introspectFunc {
-	// RFC 6749 §2.3.1: each is form-encoded before both go into Basic.
-	credentials := url.QueryEscape(clientID) + ":" + url.QueryEscape(clientSecret)
-	header := http.Header{
-		"Accept":        {"application/json"},
-		"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(credentials))},
-		"Content-Type":  {"application/x-www-form-urlencoded"},
-		// Not sent, being empty, but lets net/http repeat the POST if a kept-alive connection ends.
-		"Idempotency-Key": {},
+// newIntrospect returns a function that introspects tokens at the instance with the URL domain.
+func newIntrospect(domain, clientID, clientSecret string) introspectFunc {
+	// Load the CA certificates now. If that failed later, in a flood of connections that uses
+	// up the file descriptors, crypto/x509 would not try again.
+	_, _ = x509.SystemCertPool()
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment,
+		OnProxyConnectResponse: func(
+			_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response,
+		) error {
+			if resp.StatusCode != http.StatusOK { // the error of net/http would not have the status
+				return &net.OpError{Op: "proxyconnect", Err: fmt.Errorf("status %d", resp.StatusCode)}
+			}
+			return nil
+		},
+		// net/http goes on connecting after a request has timed out. These two end that.
+		DialContext:            (&net.Dialer{Timeout: timeout}).DialContext,
+		TLSHandshakeTimeout:    timeout,
+		MaxIdleConnsPerHost:    10_000, // one for each of many callers; the default is 2
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+		ForceAttemptHTTP2:      true, // in spite of DialContext
+		// Ping a silent HTTP/2 connection, and close it if no answer comes.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: timeout, PingTimeout: timeout},
 	}
-	endpoint := domain.JoinPath("/oauth/v2/introspect").String()
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 0, 1<<20 // keep them all
-	transport.DisableCompression = true                              // an answer is small
-	// A connection that isn't made in time, or that falls silent later, is given up.
-	transport.DialContext = (&net.Dialer{Timeout: timeout}).DialContext
-	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: timeout, PingTimeout: timeout}
-
+	endpoint := domain + "/oauth/v2/introspect"
+	// Client Secret Basic form-encodes the two (RFC 6749 §2.3.1).
+	id, secret := url.QueryEscape(clientID), url.QueryEscape(clientSecret)
 	return func(ctx context.Context, token string) (claims, error) {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		form := strings.NewReader("token=" + url.QueryEscape(token) + "&token_type_hint=access_token")
-		request, _ := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, form)
-		request.Header = header
-		// An http.Client would follow redirects, and so carry the token elsewhere.
-		response, err := transport.RoundTrip(request)
+		req, err := http.NewRequestWithContext(ctx, "POST", endpoint, form)
 		if err != nil {
-			return claims{}, explain(err)
+			return claims{}, err
 		}
-		defer response.Body.Close()
-		body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20+1))
+		req.SetBasicAuth(id, secret)
+		req.Header.Set("Accept", "application/json")
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		// Not sent, since it is empty, but makes net/http try again if a kept-alive connection
+		// was closed just as it was reused.
+		req.Header["Idempotency-Key"] = nil
+		// Unlike http.Client, RoundTrip does not follow redirects: they would get the token.
+		resp, err := transport.RoundTrip(req)
+		if err != nil {
+			return claims{}, transportError(err)
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode == http.StatusSwitchingProtocols { // reading would not time out
+			return claims{}, statusError(resp.StatusCode, nil)
+		}
+		body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20+1))
 		switch {
-		case response.StatusCode != http.StatusOK:
-			return claims{}, explainStatus(response.StatusCode, body)
+		case resp.StatusCode != http.StatusOK:
+			return claims{}, statusError(resp.StatusCode, body)
 		case err != nil:
-			return claims{}, explain(err)
+			return claims{}, transportError(err)
+		case len(body) > 1<<20:
+			return claims{}, errors.New("the response is longer than 1 MiB: check ZITADEL_DOMAIN")
 		}
-		return parseAnswer(body)
+		return parseClaims(body)
 	}
 }
 
-// parseAnswer returns the claims in the body of an answer with status 200.
-func parseAnswer(body []byte) (claims, error) {
-	var answer *struct {
-		// encoding/json ignores case where no name is equal: "Active" would count without these.
+// parseClaims returns the claims in the body of a response. Its errors do not quote the body.
+func parseClaims(body []byte) (claims, error) {
+	const year9999 = 253_402_300_799 // seconds; a Time cannot hold every number
+	resp := struct {
+		// encoding/json assigns a member to the field with its name or, if there is none, to the
+		// first whose name differs in case only: to one of these, so that "Active" is not "active".
 		ACTIVE, EXP, SUB json.RawMessage
-		ROLES            json.RawMessage            `json:"URN:ZITADEL:IAM:ORG:PROJECT:ROLES"`
-		Active           json.RawMessage            `json:"active"`
-		Exp              json.RawMessage            `json:"exp"`
-		Sub              string                     `json:"sub"`
-		Roles            map[string]json.RawMessage `json:"urn:zitadel:iam:org:project:roles"`
+		ROLES            json.RawMessage `json:"URN:ZITADEL:IAM:ORG:PROJECT:ROLES"`
+		Active           *bool           `json:"active"`
+		Exp              float64         `json:"exp"` // seconds since the epoch
+		claims
+	}{Exp: year9999}
+	if json.Unmarshal(body, &resp) != nil {
+		return claims{}, errors.New("the response is not introspection JSON: check ZITADEL_DOMAIN")
 	}
-	err := json.Unmarshal(body, &answer)
-	// Sub or roles of another type name nobody and nothing; without Field, it is the whole answer.
-	if mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && mismatch.Field != "" {
-		err = nil
+	if resp.Active == nil { // RFC 7662 §2.2 requires it
+		return claims{}, errors.New("the response has no member active: check ZITADEL_DOMAIN")
 	}
-	if err != nil || answer == nil || len(body) > 1<<20 {
-		return claims{}, errors.New("not one JSON object of at most 1 MiB: check ZITADEL_DOMAIN")
-	}
-	active, exp := string(answer.Active), string(answer.Exp)
-	if exp == "" || exp == "null" {
-		exp = "+Inf"
-	}
-	seconds, err := strconv.ParseFloat(exp, 64)
-	number := err == nil || errors.Is(err, strconv.ErrRange) // out of range it is ±Inf
-	if !number || active != "true" && active != "false" && active != "" {
-		return claims{}, errors.New("active is not a boolean, or exp no number: check ZITADEL_DOMAIN")
-	}
-	return claims{active == "true", seconds, answer.Sub, answer.Roles}, nil
+	resp.active = *resp.Active
+	resp.expires = time.UnixMilli(int64(1000 * min(max(resp.Exp, 0), year9999)))
+	return resp.claims, nil
 }
 
-// explainStatus says what a status other than 200 means. It repeats nothing of the body.
-func explainStatus(status int, body []byte) error {
-	var answer struct{ Error string }
-	_ = json.Unmarshal(body, &answer)
-	hint := "check ZITADEL_DOMAIN, also for http or https, and whether ZITADEL is well"
+// statusError says what a status other than 200 means. It repeats nothing of the body.
+func statusError(status int, body []byte) error {
+	var oauth struct{ Error string }
+	_ = json.Unmarshal(body, &oauth) // most bodies are not JSON
+	hint := "check ZITADEL_DOMAIN, http or https included, and that ZITADEL is healthy"
 	switch {
-	case status == 401, answer.Error == "unauthorized_client", answer.Error == "invalid_client":
-		hint = "ZITADEL rejected the client credentials, check CLIENT_ID and CLIENT_SECRET, " +
+	case status == 401, oauth.Error == "unauthorized_client", oauth.Error == "invalid_client":
+		hint = "ZITADEL rejected the client credentials: check CLIENT_ID and CLIENT_SECRET, " +
 			"and that the application is active"
 	case status == 404:
-		hint = "no ZITADEL instance answers there, check ZITADEL_DOMAIN: its own host name and port"
+		hint = "no ZITADEL instance answers there: check ZITADEL_DOMAIN, port included"
 	case status == 429:
-		hint = "ZITADEL limits the rate, see INTROSPECTION_CACHE_TTL"
+		hint = "ZITADEL limits the rate: see INTROSPECTION_CACHE_TTL"
 	}
 	return fmt.Errorf("status %d %s: %s", status, http.StatusText(status), hint)
 }
 
-// explain says why no whole answer came. It repeats no error that can quote the answer.
-func explain(err error) error {
-	netErr, network := errors.AsType[net.Error](err)
-	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+// transportError says why there is no response. An error about the syntax of a response quotes
+// it, so only others are repeated, and no more than the beginning: a certificate can be long.
+func transportError(err error) error {
+	netError, isNetError := errors.AsType[net.Error](err)
 	switch {
-	case network && netErr.Timeout():
-		return fmt.Errorf("no whole answer within %s: check ZITADEL_DOMAIN", timeout)
-	case network || untrusted:
-		return fmt.Errorf("%w: check ZITADEL_DOMAIN, and SSL_CERT_FILE for a private CA", err)
+	case isNetError && netError.Timeout():
+		return fmt.Errorf("no response within %s (%.300s): check ZITADEL_DOMAIN", timeout, err)
+	case isNetError, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+		errors.As(err, new(*tls.CertificateVerificationError)),
+		errors.As(err, new(tls.RecordHeaderError)):
+		return fmt.Errorf("%.300s: check ZITADEL_DOMAIN, and SSL_CERT_FILE for a private CA", err)
 	}
-	return errors.New("no whole HTTP answer: check ZITADEL_DOMAIN, also for http or https")
+	return errors.New("no valid HTTP response: check ZITADEL_DOMAIN, http or https included")
 }
 
-// cached returns introspect with a memory: a positive answer counts for ttl, or until exp.
-// In a full cache, the answer whose time ends first makes room for another.
+// cached returns introspect with a cache. It keeps the claims of an active token for ttl, counted
+// from the request to ZITADEL, or until they expire. Callers with the same token share a request.
 func cached(introspect introspectFunc, ttl time.Duration) introspectFunc {
 	type entry struct {
-		claims
-		until float64 // seconds since the epoch
+		claims claims
+		err    error
+		until  time.Time     // zero while the request is pending
+		done   chan struct{} // closed when it is not
 	}
 	var mu sync.Mutex
-	entries := make(map[[sha256.Size]byte]entry) // by the token's hash: no token is kept
+	entries := make(map[[sha256.Size]byte]*entry) // by hash, so that no token is kept
 	return func(ctx context.Context, token string) (claims, error) {
-		key, asked := sha256.Sum256([]byte(token)), now()
+		key := sha256.Sum256([]byte(token))
 		mu.Lock()
-		e, ok := entries[key]
-		mu.Unlock()
-		if ok && asked < e.until {
-			return e.claims, nil
-		}
-		c, err := introspect(ctx, token)
-		if err != nil || !c.active {
-			return c, err
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		if len(entries) >= 10_000 {
-			first, end := key, math.Inf(1)
-			for k, old := range entries {
-				if old.until < end {
-					first, end = k, old.until
+		e := entries[key]
+		if e == nil || !e.until.IsZero() && !time.Now().Before(e.until) {
+			for other := range entries {
+				if len(entries) < 10_000 {
+					break
 				}
+				delete(entries, other) // full: any entry makes room
 			}
-			delete(entries, first)
+			e = &entry{done: make(chan struct{})}
+			entries[key] = e
+			go func() { // goes on for the others when this caller leaves
+				start := time.Now()
+				e.claims, e.err = introspect(context.WithoutCancel(ctx), token)
+				mu.Lock()
+				defer mu.Unlock()
+				// Setting the clock back does not count: start has a monotonic reading.
+				e.until = start.Add(min(ttl, e.claims.expires.Sub(start)))
+				if e.err != nil || !e.claims.active {
+					delete(entries, key)
+				}
+				close(e.done)
+			}()
 		}
-		entries[key] = entry{c, min(asked+ttl.Seconds(), c.exp)}
-		return c, nil
+		mu.Unlock()
+		select {
+		case <-e.done:
+			return e.claims, e.err
+		case <-ctx.Done():
+			return claims{}, ctx.Err()
+		}
 	}
 }

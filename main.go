@@ -1,15 +1,17 @@
-// Example-api-go is an HTTP API that protects its routes with ZITADEL: it asks the
-// introspection endpoint about each access token. README.md says how to run it.
+// Example-api-go is an HTTP API that protects its routes with ZITADEL's token introspection.
 //
-//	GET /api/public          for everyone
-//	GET /api/private         with a valid access token
-//	GET /api/private-scoped  with a valid access token whose user has the role read:messages
+//	GET /api/public          anyone
+//	GET /api/private         any caller with a valid access token
+//	GET /api/private-scoped  any caller with a valid access token and the role read:messages
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -26,99 +28,119 @@ import (
 
 func main() {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	log.SetOutput(io.Discard) // net/http's client writes parts of odd responses to it
 	if err := run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-// run serves the API until ctx is done or a signal comes; requests in flight then finish.
+// run serves the API until ctx is done or the process gets SIGINT or SIGTERM. Requests in
+// flight then have 10 seconds to finish; it is an error if they do not.
 func run(ctx context.Context) error {
-	server, err := newServer()
+	cfg, err := loadConfig()
 	if err != nil {
 		return err
 	}
+	server := newServer(cfg)
 	listener, err := net.Listen("tcp", server.Addr)
 	if err != nil {
-		return fmt.Errorf("%w: PORT changes the port, HOST the address", err)
+		return fmt.Errorf("%w: set PORT to another port, or HOST to another address", err)
 	}
-	// Windows has Ctrl-C (os.Interrupt) and no other signal.
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	serving, failed := context.WithCancelCause(ctx)
-	go func() { failed(server.Serve(listener)) }()
+	serveError := make(chan error, 1)
+	go func() { serveError <- server.Serve(listener) }()
 	slog.Info("ready", "url", "http://"+server.Addr)
-	<-serving.Done()
-	if ctx.Err() == nil {
-		return context.Cause(serving)
+	select {
+	case err := <-serveError:
+		return err
+	case <-ctx.Done():
 	}
-	stop() // catching signals: a second one ends the program at once
-	slog.Info("stopping: no new connections, requests in flight finish")
-	time.AfterFunc(10*time.Second, func() { slog.Warn("requests cut off"); _ = server.Close() })
-	return server.Shutdown(context.Background())
+	stop() // a second signal kills the process
+	slog.Info("stopping: waiting for requests in flight")
+	drain, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := server.Shutdown(drain); err != nil {
+		slog.Error("requests cut off: they did not finish in time")
+		return errors.Join(err, server.Close())
+	}
+	return nil
 }
 
-// newServer returns the server that .env and the environment, which wins, ask for. Its error
-// names every variable that is missing or wrong, and no value: that could be the secret.
-func newServer() (server *http.Server, wrong error) {
-	file, err := godotenv.Read()
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, errors.New(".env can't be read: is it a file, with lines as in .env.example?")
+// newServer returns the server of the API.
+func newServer(cfg config) *http.Server {
+	introspect := newIntrospect(cfg.domain, cfg.clientID, cfg.clientSecret)
+	if cfg.cacheTTL > 0 {
+		introspect = cached(introspect, cfg.cacheTTL)
 	}
-	for name, value := range file {
+	return &http.Server{
+		Addr:              cfg.address,
+		Handler:           newAPI(introspect),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second, // header and body
+		WriteTimeout:      15 * time.Second, // longer, so that a late body gets a response
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64<<10 - 4096, // net/http accepts 4096 bytes more
+		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelError),
+	}
+}
+
+// config is the configuration of the program.
+type config struct {
+	domain, clientID, clientSecret string        // domain is a URL without a path
+	address                        string        // to listen on, host:port
+	cacheTTL                       time.Duration // 0 means no cache
+}
+
+// loadConfig reads the configuration from .env and the environment, which wins. Its error names
+// every variable that is missing or wrong, but no value.
+func loadConfig() (cfg config, err error) {
+	dotenv, err := godotenv.Read()
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // err quotes the file, secret included
+		return cfg, errors.New(".env cannot be read: is it a file with lines as in .env.example?")
+	}
+	for name, value := range dotenv {
 		if getenv(name, "") == "" {
 			_ = os.Setenv(name, value)
 		}
 	}
 
+	var problems error
 	check := func(ok bool, problem string) {
 		if !ok {
-			wrong = errors.Join(wrong, errors.New(problem))
+			problems = errors.Join(problems, errors.New(problem))
 		}
 	}
-	instance := getenv("ZITADEL_DOMAIN", "")
-	if !strings.Contains(instance, "://") {
-		instance = "https://" + instance
+	domain := getenv("ZITADEL_DOMAIN", "")
+	if !strings.Contains(domain, "://") {
+		domain = "https://" + domain
 	}
-	domain, err := url.Parse(strings.TrimRight(instance, "/"))
-	check(err == nil && (domain.Scheme == "https" || domain.Scheme == "http") &&
-		domain.Hostname() != "" && *domain == url.URL{Scheme: domain.Scheme, Host: domain.Host},
+	cfg.domain = strings.TrimRight(domain, "/")
+	u, err := url.Parse(cfg.domain)
+	check(err == nil && u.Hostname() != "" && strings.EqualFold(cfg.domain, u.Scheme+"://"+u.Host) &&
+		(u.Scheme == "https" || u.Scheme == "http"),
 		"ZITADEL_DOMAIN must be a URL without a path: https://my-instance-abcdef.zitadel.cloud")
-	id, secret := getenv("CLIENT_ID", ""), getenv("CLIENT_SECRET", "")
-	check(id != "", "CLIENT_ID must be the client ID of your API application")
-	check(secret != "", "CLIENT_SECRET must be the client secret of your API application")
+	// Spaces may belong to these two. A line break at the end comes from a file.
+	cfg.clientID = strings.TrimRight(os.Getenv("CLIENT_ID"), "\r\n")
+	cfg.clientSecret = strings.TrimRight(os.Getenv("CLIENT_SECRET"), "\r\n")
+	check(getenv("CLIENT_ID", "") != "", "CLIENT_ID must be the client ID of your API application")
+	check(getenv("CLIENT_SECRET", "") != "", "CLIENT_SECRET must be its client secret")
 	port := getenv("PORT", "5000")
 	number, err := strconv.ParseUint(port, 10, 16)
 	check(err == nil && number > 0, "PORT must be a number from 1 to 65535")
-	ttl, err := time.ParseDuration(getenv("INTROSPECTION_CACHE_TTL", "0"))
-	check(err == nil && ttl >= 0, "INTROSPECTION_CACHE_TTL must be a duration such as 30s")
-	if wrong != nil {
-		return nil, fmt.Errorf("%w\nCopy .env.example to .env and fill it in, or: make demo", wrong)
+	cfg.address = net.JoinHostPort(getenv("HOST", "localhost"), port)
+	cfg.cacheTTL, err = time.ParseDuration(getenv("INTROSPECTION_CACHE_TTL", "0"))
+	check(err == nil && cfg.cacheTTL >= 0, "INTROSPECTION_CACHE_TTL must be a duration such as 30s")
+	if problems != nil {
+		return cfg, fmt.Errorf("%w\nCopy .env.example to .env and fill it in, or: make demo", problems)
 	}
-
-	host := domain.Hostname()
-	if domain.Scheme == "http" && host != "localhost" && !net.ParseIP(host).IsLoopback() {
-		slog.Warn("ZITADEL_DOMAIN is not https: the client secret and tokens travel unencrypted")
+	if u.Scheme == "http" && u.Hostname() != "localhost" && !net.ParseIP(u.Hostname()).IsLoopback() {
+		slog.Warn("ZITADEL_DOMAIN is not https: the client secret and tokens are sent unencrypted")
 	}
-	introspect := newIntrospect(domain, id, secret)
-	if ttl > 0 {
-		introspect = cached(introspect, ttl)
-	}
-	return &http.Server{
-		Addr:              net.JoinHostPort(getenv("HOST", "localhost"), port),
-		Handler:           newAPI(introspect),
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second, // of the header and the body
-		WriteTimeout:      15 * time.Second, // longer: who never sends the body gets an answer
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    60 << 10, // net/http allows 4 KiB more, 64 KiB in all
-	}, nil
+	return cfg, nil
 }
 
-// getenv returns the value of a variable, or fallback if it is blank or as in .env.example.
+// getenv returns the value of a variable, or fallback if it is blank.
 func getenv(name, fallback string) string {
-	value := strings.TrimRight(os.Getenv(name), "\r\n") // as a Secret made of a file ends
-	if strings.TrimSpace(value) == "" || strings.Contains(value, "....") {
-		return fallback
-	}
-	return value
+	return cmp.Or(strings.TrimSpace(os.Getenv(name)), fallback)
 }
