@@ -217,7 +217,7 @@ func TestUnusableResponses(t *testing.T) {
 	const (
 		credentials = "ZITADEL rejected the client credentials: check CLIENT_ID and CLIENT_SECRET"
 		other       = "check ZITADEL_DOMAIN, http or https included, and that ZITADEL is healthy"
-		notHTTP     = "no valid HTTP response: check ZITADEL_DOMAIN"
+		notHTTP     = "connection lost or invalid HTTP: check ZITADEL_DOMAIN"
 		private     = "alice" // in a response; no error may repeat it
 		json        = `{"active":true,"username":"alice"}`
 	)
@@ -497,7 +497,7 @@ func TestSharedIntrospection(t *testing.T) {
 				var calls counter
 				const ttl = 30 * time.Second
 				introspect := cached(calls.count(func(context.Context, string) (claims, error) {
-					time.Sleep(timeout)
+					time.Sleep(introspectTimeout)
 					return row.claims, row.err
 				}), ttl)
 				for range 3 {
@@ -569,7 +569,7 @@ func TestSharedIntrospectionOfOtherTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		introspect := cached(func(_ context.Context, token string) (claims, error) {
 			if token == "slow" {
-				time.Sleep(timeout)
+				time.Sleep(introspectTimeout)
 			}
 			return claims{active: true, expires: year(9999), Subject: token}, nil
 		}, time.Hour)
@@ -580,7 +580,7 @@ func TestSharedIntrospectionOfOtherTokens(t *testing.T) {
 		if took := time.Since(start); took != 0 || c.Subject != "fast" || err != nil {
 			t.Errorf("got %+v, %v after %s, want the claims of the other token at once", c, err, took)
 		}
-		time.Sleep(timeout)
+		time.Sleep(introspectTimeout)
 	})
 }
 

@@ -10,8 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -28,15 +26,14 @@ import (
 
 func main() {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	log.SetOutput(io.Discard) // net/http's client writes parts of odd responses to it
+	slog.SetLogLoggerLevel(slog.LevelDebug) // hides what net/http logs of ZITADEL's responses
 	if err := run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-// run serves the API until ctx is done or the process gets SIGINT or SIGTERM. Requests in
-// flight then have 10 seconds to finish; it is an error if they do not.
+// run serves the API until ctx is done or a signal arrives, and then drains it for 10 s at most.
 func run(ctx context.Context) error {
 	cfg, err := loadConfig()
 	if err != nil {
@@ -58,10 +55,10 @@ func run(ctx context.Context) error {
 	}
 	stop() // a second signal kills the process
 	slog.Info("stopping: waiting for requests in flight")
-	drain, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	drainCtx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := server.Shutdown(drain); err != nil {
-		slog.Error("requests cut off: they did not finish in time")
+	if err := server.Shutdown(drainCtx); err != nil {
+		slog.Error("requests cut off", "reason", err)
 		return errors.Join(err, server.Close())
 	}
 	return nil
@@ -69,7 +66,7 @@ func run(ctx context.Context) error {
 
 // newServer returns the server of the API.
 func newServer(cfg config) *http.Server {
-	introspect := newIntrospect(cfg.domain, cfg.clientID, cfg.clientSecret)
+	introspect := newIntrospect(cfg.instanceURL, cfg.clientID, cfg.clientSecret)
 	if cfg.cacheTTL > 0 {
 		introspect = cached(introspect, cfg.cacheTTL)
 	}
@@ -78,7 +75,7 @@ func newServer(cfg config) *http.Server {
 		Handler:           newAPI(introspect),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second, // header and body
-		WriteTimeout:      15 * time.Second, // longer, so that a late body gets a response
+		WriteTimeout:      15 * time.Second, // longer, so that a slow body still gets a response
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64<<10 - 4096, // net/http accepts 4096 bytes more
 		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelError),
@@ -87,13 +84,13 @@ func newServer(cfg config) *http.Server {
 
 // config is the configuration of the program.
 type config struct {
-	domain, clientID, clientSecret string        // domain is a URL without a path
-	address                        string        // to listen on, host:port
-	cacheTTL                       time.Duration // 0 means no cache
+	instanceURL, clientID, clientSecret string
+	address                             string        // to listen on, host:port
+	cacheTTL                            time.Duration // 0 means no cache
 }
 
-// loadConfig reads the configuration from .env and the environment, which wins. Its error names
-// every variable that is missing or wrong, but no value.
+// loadConfig reads the configuration from .env and the environment, which wins unless blank. Its
+// error names every variable that is missing or wrong, but no value.
 func loadConfig() (cfg config, err error) {
 	dotenv, err := godotenv.Read()
 	if err != nil && !errors.Is(err, os.ErrNotExist) { // err quotes the file, secret included
@@ -111,20 +108,19 @@ func loadConfig() (cfg config, err error) {
 			problems = errors.Join(problems, errors.New(problem))
 		}
 	}
-	domain := getenv("ZITADEL_DOMAIN", "")
-	if !strings.Contains(domain, "://") {
-		domain = "https://" + domain
+	cfg.instanceURL = strings.TrimSuffix(getenv("ZITADEL_DOMAIN", ""), "/")
+	if !strings.Contains(cfg.instanceURL, "://") {
+		cfg.instanceURL = "https://" + cfg.instanceURL
 	}
-	cfg.domain = strings.TrimRight(domain, "/")
-	u, err := url.Parse(cfg.domain)
-	check(err == nil && u.Hostname() != "" && strings.EqualFold(cfg.domain, u.Scheme+"://"+u.Host) &&
-		(u.Scheme == "https" || u.Scheme == "http"),
+	u, err := url.Parse(cfg.instanceURL)
+	check(err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != "" &&
+		strings.EqualFold(cfg.instanceURL, u.Scheme+"://"+u.Host), // no path and no query
 		"ZITADEL_DOMAIN must be a URL without a path: https://my-instance-abcdef.zitadel.cloud")
-	// Spaces may belong to these two. A line break at the end comes from a file.
+	// Keep spaces, but not the line break of a value that was read from a file.
 	cfg.clientID = strings.TrimRight(os.Getenv("CLIENT_ID"), "\r\n")
 	cfg.clientSecret = strings.TrimRight(os.Getenv("CLIENT_SECRET"), "\r\n")
-	check(getenv("CLIENT_ID", "") != "", "CLIENT_ID must be the client ID of your API application")
-	check(getenv("CLIENT_SECRET", "") != "", "CLIENT_SECRET must be its client secret")
+	check(getenv("CLIENT_ID", "") != "", "CLIENT_ID must be the client ID of the application")
+	check(getenv("CLIENT_SECRET", "") != "", "CLIENT_SECRET must be the application's client secret")
 	port := getenv("PORT", "5000")
 	number, err := strconv.ParseUint(port, 10, 16)
 	check(err == nil && number > 0, "PORT must be a number from 1 to 65535")
@@ -132,7 +128,7 @@ func loadConfig() (cfg config, err error) {
 	cfg.cacheTTL, err = time.ParseDuration(getenv("INTROSPECTION_CACHE_TTL", "0"))
 	check(err == nil && cfg.cacheTTL >= 0, "INTROSPECTION_CACHE_TTL must be a duration such as 30s")
 	if problems != nil {
-		return cfg, fmt.Errorf("%w\nCopy .env.example to .env and fill it in, or: make demo", problems)
+		return cfg, fmt.Errorf("%w\nCopy .env.example to .env and edit it, or run make demo", problems)
 	}
 	if u.Scheme == "http" && u.Hostname() != "localhost" && !net.ParseIP(u.Hostname()).IsLoopback() {
 		slog.Warn("ZITADEL_DOMAIN is not https: the client secret and tokens are sent unencrypted")

@@ -90,7 +90,7 @@ func TestConfigErrors(t *testing.T) {
 			if got := strings.Join(got, " "); got != row.want {
 				t.Errorf("got error %q, want one about %s", err, row.want)
 			}
-			if !strings.HasSuffix(err.Error(), "\nCopy .env.example to .env and fill it in, or: make demo") {
+			if !strings.HasSuffix(err.Error(), "\nCopy .env.example to .env and edit it, or run make demo") {
 				t.Errorf("got error %q, want what to do about it at the end", err)
 			}
 			if strings.Contains(err.Error(), "hush") {
@@ -105,7 +105,7 @@ func TestConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := config{domain: "https://zitadel.invalid", clientID: "id", clientSecret: "hush",
+	want := config{instanceURL: "https://zitadel.invalid", clientID: "id", clientSecret: "hush",
 		address: "localhost:5000"}
 	with := func(change func(*config)) config {
 		changed := want
@@ -113,7 +113,7 @@ func TestConfig(t *testing.T) {
 		return changed
 	}
 	address := func(address string) config { return with(func(c *config) { c.address = address }) }
-	domain := func(domain string) config { return with(func(c *config) { c.domain = domain }) }
+	domain := func(domain string) config { return with(func(c *config) { c.instanceURL = domain }) }
 	secret := func(secret string) config { return with(func(c *config) { c.clientSecret = secret }) }
 	for _, row := range []struct {
 		name, dotenv string
@@ -263,7 +263,7 @@ func TestSlowClients(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			captureLog(t)
 			synctest.Test(t, func(t *testing.T) {
-				server := newServer(config{domain: "https://zitadel.invalid"})
+				server := newServer(config{instanceURL: "https://zitadel.invalid"})
 				listener := make(pipes)
 				go func() { _ = server.Serve(listener) }()
 				client, conn := net.Pipe()
@@ -298,7 +298,7 @@ func readResponse(t *testing.T, conn net.Conn) {
 
 func TestRequestHeaderSize(t *testing.T) {
 	captureLog(t)
-	server := newServer(config{domain: "https://zitadel.invalid"})
+	server := newServer(config{instanceURL: "https://zitadel.invalid"})
 	listener, err := net.Listen("tcp", "localhost:0")
 	if err != nil {
 		t.Fatal(err)
@@ -341,7 +341,7 @@ func TestServerCache(t *testing.T) {
 			_, _ = io.WriteString(w, readerResponse)
 		}))
 		defer zitadel.Close()
-		server := newServer(config{domain: zitadel.URL, clientID: "id", clientSecret: "hush", cacheTTL: ttl})
+		server := newServer(config{instanceURL: zitadel.URL, clientID: "id", clientSecret: "hush", cacheTTL: ttl})
 		for range 3 {
 			checkStatus(t, "scoped route", get(server.Handler, "/api/private-scoped"), 200)
 		}

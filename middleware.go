@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -9,8 +10,7 @@ import (
 	"time"
 )
 
-// requireToken returns middleware that lets a request through if its access token is active
-// and has not expired. Handlers behind it get the token's claims from claimsFrom.
+// requireToken returns middleware that admits requests with a valid access token.
 func requireToken(introspect introspectFunc) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -19,14 +19,14 @@ func requireToken(introspect introspectFunc) func(http.Handler) http.Handler {
 			token = strings.TrimLeft(token, " ")
 			switch {
 			case len(r.Header.Values("Authorization")) > 1:
-				refuse(w, 400, "invalid_request", "The request has more than one Authorization header.")
+				refuse(w, http.StatusBadRequest, "invalid_request", "Send one Authorization header only.")
 				return
-			case !strings.EqualFold(scheme, "Bearer"): // RFC 9110 §11.1
+			case !strings.EqualFold(scheme, "Bearer"): // RFC 9110 §11.1: in any case
 				w.Header().Set("WWW-Authenticate", `Bearer realm="api"`) // RFC 6750 §3.1: no error
-				writeError(w, 401, "missing_authorization", "Send the header Authorization: Bearer TOKEN")
+				writeError(w, http.StatusUnauthorized, "missing_authorization", "Send a bearer token.")
 				return
 			case !isBearerToken(token):
-				refuse(w, 401, "invalid_token", "The token is missing or malformed.")
+				refuse(w, http.StatusUnauthorized, "invalid_token", "The token is missing or malformed.")
 				return
 			}
 			c, err := introspect(r.Context(), token)
@@ -36,12 +36,9 @@ func requireToken(introspect introspectFunc) func(http.Handler) http.Handler {
 					slog.Error("introspection failed", "reason", err)
 				}
 				w.Header().Set("Retry-After", "5") // seconds
-				writeError(w, 503, "temporarily_unavailable", "The token cannot be checked now. Try again.")
-			case !c.active:
-				refuse(w, 401, "invalid_token", "The token is expired, revoked or not an access token.")
-			case !time.Now().Before(c.expires):
-				slog.Warn("introspection returned an expired token as active: check the clock")
-				refuse(w, 401, "invalid_token", "The token has expired.")
+				writeError(w, http.StatusServiceUnavailable, "temporarily_unavailable", "Try again later.")
+			case !c.active, !time.Now().Before(c.expires):
+				refuse(w, http.StatusUnauthorized, "invalid_token", "The token is expired or not valid.")
 			default:
 				next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), claimsKey{}, c)))
 			}
@@ -49,13 +46,13 @@ func requireToken(introspect introspectFunc) func(http.Handler) http.Handler {
 	}
 }
 
-// requireRole returns middleware, for use behind requireToken, that lets users with role through.
+// requireRole returns middleware, for use behind requireToken, that admits users with a role.
 func requireRole(role string) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if _, ok := claimsFrom(r.Context()).Roles[role]; !ok {
-				// RFC 6750 §3.1 recommends 403. ZITADEL's other API examples answer 401.
-				refuse(w, 401, "insufficient_scope", "The user does not have the role "+role+".")
+				// RFC 6750 §3.1 recommends StatusForbidden. ZITADEL's API examples return 401.
+				refuse(w, http.StatusUnauthorized, "insufficient_scope", "The user lacks the role "+role+".")
 				return
 			}
 			next.ServeHTTP(w, r)
@@ -63,7 +60,7 @@ func requireRole(role string) func(http.Handler) http.Handler {
 	}
 }
 
-// claimsFrom returns the claims that requireToken added to ctx, or zero claims.
+// claimsFrom returns the claims of the access token that requireToken has admitted.
 func claimsFrom(ctx context.Context) claims {
 	c, _ := ctx.Value(claimsKey{}).(claims)
 	return c
@@ -83,7 +80,7 @@ func isBearerToken(s string) bool {
 	return s != ""
 }
 
-// refuse writes an error response with a challenge that has the same code (RFC 6750 §3).
+// refuse writes an error response with a WWW-Authenticate challenge (RFC 6750 §3).
 func refuse(w http.ResponseWriter, status int, code, description string) {
 	w.Header().Set("WWW-Authenticate", `Bearer realm="api", error="`+code+`"`)
 	writeError(w, status, code, description)
@@ -97,8 +94,7 @@ func writeError(w http.ResponseWriter, status int, code, description string) {
 	_, _ = w.Write(body)
 }
 
-// logRequests returns a handler that calls next and logs one line for each request. The status
-// in it is 0 if next panics, since net/http then closes the connection.
+// logRequests logs one line for each request. The status is 0 if next panics, which net/http logs.
 func logRequests(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start, status := time.Now(), 0
@@ -106,23 +102,28 @@ func logRequests(next http.Handler) http.Handler {
 			slog.Info("request", "method", r.Method, "path", r.URL.Path,
 				"status", status, "duration", time.Since(start))
 		}()
-		recorder := &statusRecorder{w, http.StatusOK}
+		recorder := &statusRecorder{ResponseWriter: w}
 		next.ServeHTTP(recorder, r)
-		status = recorder.status
+		status = cmp.Or(recorder.status, http.StatusOK)
 	})
 }
 
 // statusRecorder records the status of a response.
 type statusRecorder struct {
 	http.ResponseWriter
-	status int
+	status int // 0 until it is written
 }
 
 func (r *statusRecorder) WriteHeader(status int) {
-	if status >= 200 { // 1xx, such as 103, come before the response
-		r.status = status
+	if r.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
+		r.status = status // not one of an informational response
 	}
 	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *statusRecorder) Write(data []byte) (int, error) {
+	r.status = cmp.Or(r.status, http.StatusOK)
+	return r.ResponseWriter.Write(data)
 }
 
 // Unwrap is for http.ResponseController.

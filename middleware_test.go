@@ -39,7 +39,7 @@ func TestRequireRoleWithoutToken(t *testing.T) {
 
 func TestTokenExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := captureLog(t)
+		captureLog(t)
 		expires := time.Now().Add(2500 * time.Millisecond)
 		api := newAPI(returnClaims(claims{active: true, expires: expires}))
 		for _, step := range []struct {
@@ -48,9 +48,6 @@ func TestTokenExpires(t *testing.T) {
 		}{{0, 200}, {2499 * time.Millisecond, 200}, {time.Millisecond, 401}, {time.Hour, 401}} {
 			time.Sleep(step.after)
 			checkStatus(t, fmt.Sprint("after ", step.after), get(api, "/api/private"), step.want)
-		}
-		if got := strings.Count(log.String(), "introspection returned an expired token"); got != 2 {
-			t.Errorf("got %d warnings about the clock, want 2:\n%s", got, log)
 		}
 	})
 }
@@ -86,6 +83,17 @@ func TestRequestLog(t *testing.T) {
 		{"nothing written", func(http.ResponseWriter, *http.Request) {}, 200},
 		{"body only", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("x")) }, 200},
 		{"status", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, 404},
+		{"status after the body", func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte("x"))
+			w.WriteHeader(500)
+		}, 200},
+		{"two statuses", func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(404)
+			w.WriteHeader(500)
+		}, 404},
+		{"switching protocols", func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusSwitchingProtocols)
+		}, 101},
 		{"informational response first", func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusEarlyHints)
 			w.WriteHeader(201)
