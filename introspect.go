@@ -49,14 +49,14 @@ func newIntrospect(instanceURL, clientID, clientSecret string) introspectFunc {
 		TLSHandshakeTimeout:    introspectTimeout,
 		MaxIdleConnsPerHost:    10_000, // keep one for each concurrent caller; the default is 2
 		IdleConnTimeout:        90 * time.Second,
+		DisableCompression:     true, // responses are small
 		MaxResponseHeaderBytes: 64 << 10,
 		ForceAttemptHTTP2:      true, // setting DialContext turns it off
 		// Ping an HTTP/2 connection that has gone silent, and close it if there is no answer.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: introspectTimeout, PingTimeout: introspectTimeout},
 	}
 	endpoint := instanceURL + "/oauth/v2/introspect"
-	// RFC 6749 §2.3.1: the client credentials are form-encoded inside Basic.
-	id, secret := url.QueryEscape(clientID), url.QueryEscape(clientSecret)
+	id, secret := url.QueryEscape(clientID), url.QueryEscape(clientSecret) // RFC 6749 §2.3.1
 	return func(ctx context.Context, token string) (claims, error) {
 		ctx, cancel := context.WithTimeout(ctx, introspectTimeout)
 		defer cancel()
@@ -168,22 +168,23 @@ func cached(introspect introspectFunc, ttl time.Duration) introspectFunc {
 		mu.Lock()
 		e := entries[key]
 		if e == nil || !e.until.IsZero() && !time.Now().Before(e.until) {
-			for other := range entries {
+			for other, old := range entries {
 				if len(entries) < 10_000 {
 					break
 				}
-				delete(entries, other) // full: evict any entry
+				if !old.until.IsZero() {
+					delete(entries, other) // full: evict any entry that is not pending
+				}
 			}
 			e = &entry{done: make(chan struct{})}
 			entries[key] = e
 			go func() { // continues for other callers if this one leaves
-				start := time.Now()
+				start := time.Now() // monotonic, so changes of the clock do not matter
 				e.claims, e.err = introspect(context.WithoutCancel(ctx), token)
 				mu.Lock()
 				defer mu.Unlock()
-				// start has a monotonic reading, so changes of the clock do not matter.
 				e.until = start.Add(min(ttl, e.claims.expires.Sub(start)))
-				if entries[key] == e && (e.err != nil || !e.claims.active) {
+				if e.err != nil || !e.claims.active {
 					delete(entries, key)
 				}
 				close(e.done)

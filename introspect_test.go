@@ -464,6 +464,33 @@ func TestCacheSize(t *testing.T) {
 	}
 }
 
+// TestCachePendingEntry fills the cache while a token is being introspected.
+func TestCachePendingEntry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls counter
+		introspect := cached(calls.count(func(_ context.Context, token string) (claims, error) {
+			if token == "slow" {
+				time.Sleep(introspectTimeout)
+			}
+			return claims{active: true, expires: year(9999)}, nil
+		}), time.Hour)
+		lookup := func(token string) {
+			if _, err := introspect(t.Context(), token); err != nil {
+				t.Error(err)
+			}
+		}
+		go lookup("slow")
+		synctest.Wait()
+		for n := range 30_000 {
+			lookup(strconv.Itoa(n))
+		}
+		lookup("slow")
+		if got := calls.of("slow"); got != 1 {
+			t.Errorf("got %d introspections of the token, want 1", got)
+		}
+	})
+}
+
 func TestCachedTokenWithoutRole(t *testing.T) {
 	captureLog(t)
 	var calls counter

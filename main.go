@@ -101,7 +101,6 @@ func loadConfig() (cfg config, err error) {
 			_ = os.Setenv(name, value)
 		}
 	}
-
 	var problems error
 	check := func(ok bool, problem string) {
 		if !ok {

@@ -217,3 +217,60 @@ func TestConnectionRefused(t *testing.T) {
 	p.waitForLog(t, `level=ERROR msg="introspection failed" reason="`)
 	p.waitForLog(t, address)
 }
+
+// TestSilentHTTP2Connection lets an HTTP/2 connection go silent, as one does when a NAT gateway
+// has forgotten it. Requests have to get a new one within a minute.
+func TestSilentHTTP2Connection(t *testing.T) {
+	t.Parallel()
+	z := newZITADEL(t, respondActive)
+	z.EnableHTTP2 = true
+	z.StartTLS()
+	var silent atomic.Bool
+	relay := listen(t)
+	t.Cleanup(func() { _ = relay.Close() })
+	done := make(chan struct{})
+	t.Cleanup(func() { close(done) })
+	go func() {
+		for first := true; ; first = false {
+			client, err := relay.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", z.Listener.Addr().String())
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			copyUntil := func(dst, src net.Conn) {
+				defer dst.Close()
+				buffer := make([]byte, 64<<10)
+				for {
+					n, err := src.Read(buffer)
+					if err != nil {
+						return
+					}
+					if first && silent.Load() {
+						<-done
+						return
+					}
+					if _, err := dst.Write(buffer[:n]); err != nil {
+						return
+					}
+				}
+			}
+			go copyUntil(server, client)
+			go copyUntil(client, server)
+		}
+	}()
+
+	_, port, _ := net.SplitHostPort(relay.Addr().String())
+	p := startProgram(t, "https://127.0.0.1:"+port, "SSL_CERT_FILE="+caFile(t, z))
+	p.checkPrivate(t, 1, 200)
+	silent.Store(true)
+	eventually(t, func() string {
+		if got := p.get("/api/private", tokenPrefix); got != 200 {
+			return "got no response from ZITADEL over a new connection, want one"
+		}
+		return ""
+	})
+}
