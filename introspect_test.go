@@ -479,12 +479,14 @@ func TestCachePendingEntry(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		go lookup("slow")
+		var first sync.WaitGroup
+		first.Go(func() { lookup("slow") })
 		synctest.Wait()
 		for n := range 30_000 {
 			lookup(strconv.Itoa(n))
 		}
 		lookup("slow")
+		first.Wait()
 		if got := calls.of("slow"); got != 1 {
 			t.Errorf("got %d introspections of the token, want 1", got)
 		}
