@@ -12,34 +12,46 @@ GOSEC := github.com/securego/gosec/v2/cmd/gosec@v2.30.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
-.PHONY: help demo run test bench fuzz lint
+# The two releases of Go that are supported.
+GO_RELEASES := go1.26.8 go1.27.4
+NEWEST_GO := $(lastword $(GO_RELEASES))
+
+.PHONY: help demo run live test test-all bench fuzz lint
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
+# Ctrl-C is the way to end these three, and no error.
 demo: ## run the API against a stand-in for a ZITADEL instance, with nothing set up
-	go -C demo run .
+	@trap 'exit 0' INT; go -C demo run .
 
 run: ## run the API against the ZITADEL instance in .env
-	go run .
+	@trap 'exit 0' INT; go run .
+
+live: ## test the ZITADEL instance in .env with TOKEN and, if it is set, VISITOR_TOKEN
+	@trap 'exit 0' INT; go -C demo tool live
 
 test: ## check the format, vet and test both modules
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then \
 		echo "gofmt -w $$unformatted"; exit 1; fi
 	go vet ./...
 	go -C demo vet ./...
-	go test $(RACE) ./...
-# Not from the cache, which does not see that the API or the README has changed.
+# Not from the cache of test results: it does not notice changes of the program that a test builds.
+	go test -count=1 $(RACE) ./...
 	go -C demo test -count=1 $(RACE) ./...
 
-bench: ## measure each route beside the least that an API can do
-	go test -run '^$$' -bench . -benchtime 25x .
+test-all: ## run the tests with both supported releases of Go
+	@for release in $(GO_RELEASES); do \
+		echo "GOTOOLCHAIN=$$release"; GOTOOLCHAIN=$$release $(MAKE) test || exit 1; done
 
-fuzz: ## fuzz the Authorization header and ZITADEL's answer, 30 s each
+bench: ## measure the routes, and the cache when an entry expires
+	go test -run '^$$' -bench . -benchtime 25x ./test
+
+fuzz: ## fuzz the Authorization header and ZITADEL's response, 30 s each
 	go test -run '^$$' -fuzz FuzzAuthorization -fuzztime 30s .
-	go test -run '^$$' -fuzz FuzzAnswer -fuzztime 30s .
+	go test -run '^$$' -fuzz FuzzParseClaims -fuzztime 30s .
 
-lint: ## run staticcheck, gosec, govulncheck and actionlint
+lint: ## run staticcheck, gosec, govulncheck, actionlint and go fix
 	go run $(STATICCHECK) ./...
 	go -C demo run $(STATICCHECK) ./...
 	go run $(GOSEC) -quiet -exclude-dir=demo ./...
@@ -52,3 +64,9 @@ lint: ## run staticcheck, gosec, govulncheck and actionlint
 		echo "SKIPPED: govulncheck can't reach its database"; \
 	done
 	go run $(ACTIONLINT)
+	@if ! GOTOOLCHAIN=$(NEWEST_GO) go version >/dev/null 2>&1; then \
+		echo "SKIPPED: go fix, since $(NEWEST_GO) cannot be had"; exit 0; fi; \
+	for module in . demo; do \
+		echo "go fix of $$module"; \
+		GOTOOLCHAIN=$(NEWEST_GO) go -C $$module fix -diff ./... || exit 1; \
+	done

@@ -1,14 +1,11 @@
 //go:build unix
 
-// On Windows there is no signal that a test could send to end a demo.
+// On Windows a test cannot send the signals that end a demo.
 
 package main
 
 import (
-	"bufio"
 	"fmt"
-	"io"
-	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -16,395 +13,262 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
+
+	"example-api-go/demo/process"
+	"example-api-go/demo/walk"
 )
 
-func TestMain(m *testing.M) {
-	slog.SetDefault(slog.New(slog.DiscardHandler)) // as main does
-	os.Exit(m.Run())
-}
-
-// demo is a running demo, started as a terminal does: in a process group of its own.
-type demo struct {
-	cmd       *exec.Cmd
-	temporary string        // the folder for what it has to leave nothing in
-	ended     chan struct{} // closed when no process of it is left
-
-	mu      sync.Mutex
-	printed strings.Builder
-	changed chan struct{}
-}
-
-// start starts a demo in a folder, and ends it at the end of the test.
-func start(t *testing.T, folder, apiPort, zitadelPort string, command ...string) *demo {
-	t.Helper()
-	d := &demo{cmd: exec.Command(command[0], command[1:]...), temporary: t.TempDir(),
-		ended: make(chan struct{}), changed: make(chan struct{})}
-	d.cmd.Dir = folder
-	d.cmd.Env = append(os.Environ(), "HOST=", "PORT="+apiPort, "DEMO_ZITADEL_PORT="+zitadelPort,
-		"INTROSPECTION_CACHE_TTL=", "TMPDIR="+d.temporary)
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	r, w, err := os.Pipe()
+// TestREADME runs the README's commands in order. Each must print what the README shows.
+func TestREADME(t *testing.T) {
+	t.Parallel()
+	requireTools(t, "make", "sh", "curl")
+	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.cmd.Stdout, d.cmd.Stderr = w, w
-	if err := d.cmd.Start(); err != nil {
+	steps, err := walk.Parse(string(readme))
+	if err != nil {
 		t.Fatal(err)
 	}
-	_ = w.Close()
-	go func() {
-		defer close(d.ended)
-		for lines := bufio.NewReader(r); ; {
-			line, err := lines.ReadString('\n')
-			d.mu.Lock()
-			d.printed.WriteString(line)
-			close(d.changed)
-			d.changed = make(chan struct{})
-			d.mu.Unlock()
-			if err != nil {
-				return
+	folder := clone(t)
+	shell := newShell(t, folder)
+	shells := map[string]*walk.Shell{ // by what a step needs; nil if this test does not have it
+		"":                        shell,
+		"the demo":                shell,
+		"a user without the role": shell,
+		"a repository":            nil,
+		"an instance":             nil,
+		"an instance and its client credentials": newShell(t, folder,
+			"ZITADEL_DOMAIN="+startStandIn(t).URL, "CLIENT_ID="+clientID,
+			"CLIENT_SECRET="+clientSecret, "TOKEN=reader-pat"),
+	}
+	var d demo
+	var ports *strings.Replacer // of the README by those of the demo
+	var done, commands string   // commands is done at the end of Testing the API
+	for _, step := range steps {
+		shell, ok := shells[step.Needs]
+		switch {
+		case !ok:
+			t.Errorf("got <!-- needs %s -->, want a need that this test knows", step.Needs)
+		case shell == nil:
+		case step.Commands == "make demo\n":
+			d = startDemo(t, folder, "make", "demo")
+			ports = strings.NewReplacer("localhost:5000", "localhost:"+d.apiPort,
+				"localhost:8080", "localhost:"+d.zitadelPort)
+			if got, want := withoutLog(d.output), ports.Replace(step.Output); got != want {
+				t.Errorf("make demo: got\n%s\nwant as in the README\n%s", got, want)
+			}
+		case ports == nil:
+			t.Fatalf("want make demo before\n%s", step.Commands)
+		default:
+			got, err := shell.Run(ports.Replace(step.Commands))
+			if want := ports.Replace(step.Output); got != want || err != nil {
+				t.Fatalf("%s: got\n%s%v\nwant as in the README\n%s", step.Commands, got, err, want)
+			}
+			if step.Needs != "an instance and its client credentials" {
+				done += ports.Replace(step.Commands)
+			}
+			if step.Section == "Testing the API" {
+				commands = done
 			}
 		}
-	}()
-	t.Cleanup(func() {
-		_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL)
-		_ = d.cmd.Wait()
-	})
-	return d
-}
+	}
 
-// output returns what the demo has printed.
-func (d *demo) output() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.printed.String()
-}
+	if ports == nil {
+		t.Fatal("got no step make demo")
+	}
 
-// waitFor waits until the demo prints text.
-func (d *demo) waitFor(t *testing.T, text string) {
-	t.Helper()
-	deadline := time.After(4 * time.Minute)
-	for {
-		d.mu.Lock()
-		printed, changed := d.printed.String(), d.changed
-		d.mu.Unlock()
-		if strings.Contains(printed, text) {
-			return
-		}
-		select {
-		case <-changed:
-		case <-d.ended:
-			t.Fatalf("got a demo that ended, want it to print %q:\n%s", text, printed)
-		case <-deadline:
-			t.Fatalf("got no %q in:\n%s", text, printed)
+	var printed string
+	for line := range strings.Lines(d.output) {
+		if strings.HasPrefix(line, "TOKEN=") || strings.HasPrefix(line, "curl ") {
+			printed += line
 		}
 	}
-}
-
-// wait waits until no process of the demo is left, and returns its exit status.
-func (d *demo) wait(t *testing.T) error {
-	t.Helper()
-	select {
-	case <-d.ended:
-	case <-time.After(time.Minute):
-		t.Fatalf("got a process that goes on, want none:\n%s", d.output())
+	if printed != commands {
+		t.Errorf("make demo: got the commands\n%s\nwant those of the README\n%s", printed, commands)
 	}
-	return d.cmd.Wait()
-}
-
-// interrupt is Ctrl-C: a signal to all processes of the terminal.
-func (d *demo) interrupt(t *testing.T) {
-	t.Helper()
-	if err := syscall.Kill(-d.cmd.Process.Pid, syscall.SIGINT); err != nil {
-		t.Fatal(err)
+	logLine := regexp.MustCompile("`(msg=ready [^`]+)`")
+	for _, match := range logLine.FindAllStringSubmatch(string(readme), -1) {
+		if !strings.Contains(d.output, ports.Replace(match[1])) {
+			t.Errorf("got no %s in the log, want it as in the README:\n%s", match[1], d.output)
+		}
+	}
+	checkInterrupt(t, d)
+	if !strings.Contains(d.output, "not an identity provider") || strings.Contains(d.output, "%2F") {
+		t.Errorf("want that the stand-in is not an identity provider, and no client secret:\n%s",
+			d.output)
 	}
 }
 
-// freePort returns a port that nothing listens on.
-func freePort(t *testing.T) string {
+// newShell starts a shell in a folder.
+func newShell(t *testing.T, folder string, env ...string) *walk.Shell {
 	t.Helper()
-	listener, err := net.Listen("tcp", "localhost:0")
+	shell, err := walk.NewShell(t.Context(), folder, t.Output(), env...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return portOf(listener)
+	t.Cleanup(shell.Close)
+	return shell
 }
 
-func portOf(listener net.Listener) string {
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	return port
-}
-
-// build builds the demo and returns the path of the binary.
-func build(t *testing.T) string {
-	t.Helper()
-	binary := filepath.Join(t.TempDir(), "demo")
-	if output, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("got %v, want the demo built:\n%s", err, output)
+// withoutLog returns the lines that the demo itself has printed.
+func withoutLog(output string) string {
+	var printed string
+	for line := range strings.Lines(output) {
+		if !strings.HasPrefix(line, "time=") && !strings.HasPrefix(line, "go: downloading ") {
+			printed += line
+		}
 	}
-	return binary
+	return strings.TrimSpace(printed) + "\n"
 }
 
-func TestTheEndOfEitherEndsBoth(t *testing.T) {
-	binary := build(t)
+// checkInterrupt interrupts a demo as Ctrl-C does. After that, only the API may print something.
+func checkInterrupt(t *testing.T, d demo) {
+	t.Helper()
+	before := len(withoutLog(d.output))
+	if err := d.signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	d.wait()
+	if after := withoutLog(d.output)[before:]; after != "" {
+		t.Errorf("got after Ctrl-C\n%s\nwant only the log of the API", after)
+	}
+	if !strings.Contains(d.output, `msg="stopping`) {
+		t.Errorf("got an API that did not stop by itself, want it to log that it stops:\n%s", d.output)
+	}
+	d.checkTmp(t)
+}
+
+func TestInterrupt(t *testing.T) {
+	t.Parallel()
+	d := startDemo(t, ".", filepath.Join(binaries, "demo"))
+	checkInterrupt(t, d)
+	if status := d.wait(); status != 0 {
+		t.Errorf("got exit status %d, want 0", status)
+	}
+}
+
+// After Ctrl-C go run itself exits with status 1, whatever the program does, but prints nothing.
+func TestInterruptGoRun(t *testing.T) {
+	t.Parallel()
+	checkInterrupt(t, startDemo(t, "..", "go", "-C", "demo", "run", "."))
+}
+
+// At any moment of the start Ctrl-C ends the demo without an error.
+func TestInterruptAtStart(t *testing.T) {
+	t.Parallel()
+	for {
+		zitadelPort := process.FreePort()
+		env := []string{"PORT=" + process.FreePort(), "DEMO_ZITADEL_PORT=" + zitadelPort}
+		term := start(t, ".", env, filepath.Join(binaries, "demo"))
+		for !listens(zitadelPort) && !term.hasEnded() { // the API is built after that
+			runtime.Gosched()
+		}
+		_ = term.signal(syscall.SIGINT)
+		status := term.wait()
+		if strings.Contains(term.output, "address already in use") {
+			continue // try other ports
+		}
+		if status != 0 || strings.Contains(term.output, "demo:") {
+			t.Errorf("got exit status %d, want 0 and no error:\n%s", status, term.output)
+		}
+		term.checkTmp(t)
+		return
+	}
+}
+
+// listens reports whether a process listens on a port.
+func listens(port string) bool {
+	conn, err := net.Dial("tcp", "localhost:"+port)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}
+
+func TestEndOfAProcessEndsTheOther(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
-		name, process string
-		signal        syscall.Signal
-		fails         bool
-		says          string
+		name   string
+		api    bool // gets the signal instead of the demo
+		signal syscall.Signal
+		status int
+		want   string
 	}{
-		{"the API is killed", "api.exe", syscall.SIGKILL, true, "demo: the API or the stand-in ended: "},
-		{"the API is stopped", "api.exe", syscall.SIGTERM, true, "demo: the API or the stand-in ended"},
-		{"the demo is stopped", "", syscall.SIGTERM, false, "msg=\"stopping"},
-		{"the demo is interrupted alone", "", syscall.SIGINT, false, "msg=\"stopping"},
+		{"API killed", true, syscall.SIGKILL, 1, "\ndemo: the API has ended: signal: killed\n"},
+		{"API terminated", true, syscall.SIGTERM, 1, "\ndemo: the API has ended: exit status 0\n"},
+		{"demo terminated", false, syscall.SIGTERM, 0, `msg="stopping`},
+		{"demo interrupted", false, syscall.SIGINT, 0, `msg="stopping`},
+		{"terminal closed", false, syscall.SIGHUP, 0, `msg="stopping`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			d := start(t, ".", freePort(t), freePort(t), binary)
-			d.waitFor(t, "Paste these")
+			d := startDemo(t, ".", filepath.Join(binaries, "demo"))
 			pid := d.cmd.Process.Pid
-			if row.process != "" {
-				pid = child(t, pid, row.process)
+			if row.api {
+				pid = child(t, pid)
 			}
 			if err := syscall.Kill(pid, row.signal); err != nil {
 				t.Fatal(err)
 			}
-			if err := d.wait(t); (err != nil) != row.fails || !strings.Contains(d.output(), row.says) {
-				t.Errorf("got exit status %v, want a failure: %v, and %q in:\n%s",
-					err, row.fails, row.says, d.output())
+			if status := d.wait(); status != row.status || !strings.Contains(d.output, row.want) {
+				t.Errorf("got exit status %d, want %d and %q in:\n%s",
+					status, row.status, row.want, d.output)
 			}
+			d.checkTmp(t)
 		})
 	}
 }
 
-// child returns the ID of the process that parent started under this name.
-func child(t *testing.T, parent int, name string) int {
+// child returns the ID of the only process that parent has started.
+func child(t *testing.T, parent int) int {
 	t.Helper()
-	list, err := exec.Command("ps", "-A", "-o", "ppid=,pid=,args=").Output()
+	list, err := exec.Command("ps", "-A", "-o", "ppid=,pid=").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(list)) {
 		var ppid, pid int
-		if _, err := fmt.Sscan(line, &ppid, &pid); err == nil && ppid == parent &&
-			strings.Contains(line, name) {
+		if _, err := fmt.Sscan(line, &ppid, &pid); err == nil && ppid == parent {
 			return pid
 		}
 	}
-	t.Fatalf("got no process %s, want one", name)
+	t.Fatalf("got no child of process %d, want one", parent)
 	return 0
 }
 
-func TestAPortInUseIsSaid(t *testing.T) {
-	binary := build(t)
+func TestPortInUse(t *testing.T) {
+	t.Parallel()
 	listener, err := net.Listen("tcp", "localhost:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	for _, row := range []struct{ name, apiPort, zitadelPort, says string }{
-		{"the API's", portOf(listener), freePort(t), "address already in use: PORT changes the port"},
-		{"the stand-in's", freePort(t), portOf(listener),
-			"address already in use: DEMO_ZITADEL_PORT changes the port"},
+	_, used, _ := net.SplitHostPort(listener.Addr().String())
+	for _, row := range []struct{ name, variable, other string }{
+		{"of the API", "PORT", "DEMO_ZITADEL_PORT"},
+		{"of the stand-in", "DEMO_ZITADEL_PORT", "PORT"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			d := start(t, ".", row.apiPort, row.zitadelPort, binary)
-			if err := d.wait(t); err == nil || !strings.Contains(d.output(), row.says) {
-				t.Errorf("got exit status %v, want a failure and %q in:\n%s", err, row.says, d.output())
+			for {
+				free := process.FreePort()
+				env := []string{row.variable + "=" + used, row.other + "=" + free}
+				term := start(t, ".", env, filepath.Join(binaries, "demo"))
+				status := term.wait()
+				if strings.Contains(term.output, ":"+free+": bind: address already in use") {
+					continue // try another port
+				}
+				want := regexp.MustCompile(`^demo: listen tcp \S+:` + used +
+					`: bind: address already in use: set ` + row.variable + ` to another port.*\n$`)
+				if status != 1 || !want.MatchString(term.output) {
+					t.Errorf("got exit status %d, want 1 and one line that matches %s:\n%s",
+						status, want, term.output)
+				}
+				return
 			}
 		})
-	}
-}
-
-// block is a fenced block of the README.
-type block struct {
-	kind  string // sh, text and so on
-	needs string // what a comment before it says: <!-- needs ... -->
-	text  string
-}
-
-// blocks returns the fenced blocks of the README in order.
-func blocks(readme string) []block {
-	fence := regexp.MustCompile("(?ms)(?:^<!-- needs ([^\n]*) -->\n)?^ *```(\\w+)\n(.*?)^ *```$")
-	var found []block
-	for _, match := range fence.FindAllStringSubmatch(readme, -1) {
-		found = append(found, block{kind: match[2], needs: match[1], text: match[3]})
-	}
-	return found
-}
-
-// clone copies the files that git would clone, and returns the folder.
-func clone(t *testing.T) string {
-	t.Helper()
-	to := t.TempDir()
-	for _, pattern := range []string{"*.go", "go.*", "Makefile", "README.md", ".env.example",
-		"demo/*.go", "demo/go.*"} {
-		files, err := filepath.Glob(filepath.Join("..", pattern))
-		if err != nil || len(files) == 0 {
-			t.Fatalf("got no file %s, %v", pattern, err)
-		}
-		for _, file := range files {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			copied := filepath.Join(to, "main", filepath.Dir(pattern), filepath.Base(file))
-			_ = os.MkdirAll(filepath.Dir(copied), 0o700)
-			if err := os.WriteFile(copied, text, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	return filepath.Join(to, "main")
-}
-
-// shell is a terminal in which blocks are pasted.
-type shell struct {
-	in     io.Writer
-	out    *bufio.Reader
-	errors *strings.Builder
-}
-
-func newShell(t *testing.T, folder string) *shell {
-	t.Helper()
-	cmd := exec.Command("sh")
-	cmd.Dir = folder
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &shell{in, bufio.NewReader(out), &strings.Builder{}}
-	cmd.Stderr = s.errors
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = in.Close(); _ = cmd.Wait() })
-	return s
-}
-
-// paste runs commands and returns what they print on standard output.
-func (s *shell) paste(t *testing.T, commands string) string {
-	t.Helper()
-	const end = "-- that was all --"
-	_, _ = io.WriteString(s.in, commands+"\nprintf '\\n"+end+"\\n'\n")
-	var printed strings.Builder
-	for {
-		line, err := s.out.ReadString('\n')
-		if err != nil {
-			t.Fatalf("got %v, want the shell to go on:\n%s", err, printed.String())
-		}
-		if line == end+"\n" {
-			return strings.TrimSuffix(printed.String(), "\n")
-		}
-		printed.WriteString(line)
-	}
-}
-
-// The README's commands are pasted in order, and each prints what the README shows below it.
-func TestTheREADME(t *testing.T) {
-	for _, tool := range []string{"sh", "curl"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("SKIPPED: %s is missing, and the README's commands need it", tool)
-		}
-	}
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	folder := clone(t)
-	terminal := newShell(t, folder)
-	apiPort, zitadelPort := freePort(t), freePort(t)
-	ports := strings.NewReplacer("localhost:5000", "localhost:"+apiPort,
-		"localhost:8080", "localhost:"+zitadelPort)
-	var d *demo
-	const none = "\x00"
-	want := none // what the commands above a block print, by the README
-	var ran, left int
-	found := blocks(string(readme))
-	for n, block := range found {
-		text := ports.Replace(block.text)
-		answer := none
-		if n+1 < len(found) && found[n+1].kind == "text" {
-			answer = ports.Replace(found[n+1].text)
-		}
-		_, err := os.Stat("/etc/ssl/certs/ca-certificates.crt")
-		possible := block.needs == "" ||
-			block.needs == "a Linux with CA certificates" && runtime.GOOS == "linux" && err == nil
-		switch {
-		case block.kind == "text" && want == none:
-			t.Errorf("got an answer that follows no command, want a command above it:\n%s", text)
-		case block.kind != "sh":
-		case !possible:
-			left++
-			t.Logf("needs %s, and so was not run:\n%s", block.needs, text)
-		case d == nil: // the first command starts the demo
-			ran++
-			if _, err := exec.LookPath("make"); err != nil {
-				text = strings.Replace(text, "make demo", "go -C demo run .", 1)
-			}
-			d = start(t, folder, apiPort, zitadelPort, "sh", "-c", text)
-			d.waitFor(t, "Paste these")
-		default:
-			ran++
-			if strings.Contains(text, "curl") && answer == none {
-				t.Errorf("got a command without an answer, want its answer below it:\n%s", text)
-			}
-			if got := terminal.paste(t, text); answer != none && got != answer ||
-				answer == none && got != "" {
-				t.Errorf("got\n%s\nwant as in the README\n%s\nof\n%s\nerrors:\n%s",
-					got, answer, text, terminal.errors)
-			}
-		}
-		want = none
-		if block.kind == "sh" {
-			want = answer
-		}
-	}
-	if ran < 10 || left < 3 {
-		t.Errorf("got %d blocks run and %d that need more, want 10 and 3 at least", ran, left)
-	}
-
-	logLine := regexp.MustCompile("`(msg=[^`]+)`")
-	for _, match := range logLine.FindAllStringSubmatch(string(readme), -1) {
-		d.waitFor(t, ports.Replace(match[1]))
-	}
-	pasted := 0
-	for line := range strings.Lines(d.output()) {
-		if command, ok := strings.CutPrefix(line, "  curl "); ok {
-			pasted++
-			if got := terminal.paste(t, "curl "+command); !strings.HasSuffix(got, "\n200\n") {
-				t.Errorf("got %q, want status 200 of curl %s", got, command)
-			}
-		}
-	}
-	if pasted != 3 {
-		t.Errorf("got %d commands from the demo, want 3:\n%s", pasted, d.output())
-	}
-	secret, _, _ := strings.Cut(clientSecret, " ") // what is the same in each demo
-	if !strings.Contains(d.output(), "no identity provider") || strings.Contains(d.output(), secret) {
-		t.Error("got the secret, or no word that the stand-in is no identity provider")
-	}
-
-	d.interrupt(t)
-	_ = d.wait(t) // make, go or the demo says how it ended
-	for _, port := range []string{apiPort, zitadelPort} {
-		listener, err := net.Listen("tcp", "localhost:"+port)
-		if err != nil {
-			t.Errorf("got %v after Ctrl-C, want the port free", err)
-			continue
-		}
-		_ = listener.Close()
-	}
-	if left, err := os.ReadDir(d.temporary); len(left) > 0 || err != nil {
-		t.Errorf("got %v, %v left after Ctrl-C, want nothing", left, err)
 	}
 }

@@ -2,6 +2,8 @@ module example-api-go/demo
 
 go 1.26
 
+tool example-api-go/demo/live
+
 require github.com/zitadel/oidc/v3 v3.49.2
 
 require (

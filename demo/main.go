@@ -1,9 +1,9 @@
-// Demo runs the API of the parent folder against a stand-in for a ZITADEL instance, so that
-// it can be tried with nothing set up:
+// Demo runs the API of the parent folder against a stand-in for a ZITADEL instance, so that it
+// can be tried with nothing set up:
 //
 //	go -C demo run .
 //
-// PORT and DEMO_ZITADEL_PORT move the two from localhost:5000 and localhost:8080.
+// PORT and DEMO_ZITADEL_PORT change the ports from 5000 and 8080.
 package main
 
 import (
@@ -15,39 +15,43 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
-	"regexp"
-	"sync"
 	"syscall"
 	"time"
-)
 
-// The client credentials have characters that get lost where the form-encoding inside Basic
-// is forgotten (RFC 6749 §2.3.1).
-var (
-	clientID     = "400884494992739366@demo:100%+api"
-	clientSecret = "+%2F: " + rand.Text()
+	"example-api-go/demo/process"
 )
 
 const welcome = `
-This is a stand-in for a ZITADEL instance and no identity provider: it knows two users,
-checks no passwords, and is for this demo and the tests only.
-  reader   has the personal access token reader-pat and the role read:messages
-  visitor  has the personal access token visitor-pat and no role
+This is a stand-in for a ZITADEL instance and not an identity provider: it knows two users,
+checks no passwords, and is for this demo and its tests only.
 
-Paste these into another terminal. Ctrl-C ends the demo.
+  user     access token   role
+  reader   reader-pat     read:messages
+  visitor  visitor-pat
 
-  curl -w '\n%%{http_code}\n' %[1]s/api/public
-  curl -w '\n%%{http_code}\n' %[1]s/api/private -H 'Authorization: Bearer visitor-pat'
-  curl -w '\n%%{http_code}\n' %[1]s/api/private-scoped -H 'Authorization: Bearer reader-pat'
+The API is ready. Call it from another terminal:
+
+TOKEN='reader-pat'
+curl -w '\n%%{http_code}\n' %[1]s/api/public
+curl -w '\n%%{http_code}\n' %[1]s/api/private
+curl -w '\n%%{http_code}\n' %[1]s/api/private -H "Authorization: Bearer $TOKEN"
+curl -w '\n%%{http_code}\n' %[1]s/api/private-scoped -H "Authorization: Bearer $TOKEN"
+
+Remove the role, call the API again, and give the role back:
+
+curl -X DELETE %[2]s/demo/users/reader/roles/read:messages
+curl -w '\n%%{http_code}\n' %[1]s/api/private-scoped -H "Authorization: Bearer $TOKEN"
+curl -X PUT %[2]s/demo/users/reader/roles/read:messages
+
+Press Ctrl-C to end the demo.
 
 `
 
 func main() {
-	slog.SetDefault(slog.New(slog.DiscardHandler)) // for the stand-in's library, which logs much
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // the library of the stand-in logs much
+	ctx, stop := signal.NotifyContext(context.Background(),
+		os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
@@ -55,58 +59,44 @@ func main() {
 	}
 }
 
-// run starts the stand-in and the API, and ends both when ctx is done or one of them ends.
+// run runs the stand-in and the API until ctx is done. It is an error if one of them ends before.
 func run(ctx context.Context) error {
 	address := net.JoinHostPort("localhost", cmp.Or(os.Getenv("DEMO_ZITADEL_PORT"), "8080"))
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
-		return fmt.Errorf("%w: DEMO_ZITADEL_PORT changes the port of the stand-in", err)
+		return fmt.Errorf("%w: set DEMO_ZITADEL_PORT to another port", err)
 	}
-	folder, err := os.MkdirTemp("", "example-api-go-")
-	if err != nil {
-		return err
+	domain := "http://" + address
+	// These have characters that get lost without the form-encoding inside Basic (RFC 6749 §2.3.1).
+	clientID, clientSecret := "400884494992739366@demo:100%+api", "+%2F: "+rand.Text()
+	standIn := &http.Server{
+		Handler:           newStandIn(domain, clientID, clientSecret),
+		ReadHeaderTimeout: time.Minute,
 	}
-	defer os.RemoveAll(folder)
-	binary := filepath.Join(folder, "api.exe") // Windows wants the ending, others don't mind
-	// #nosec G204 -- the folder is the one just made
-	build := exec.CommandContext(ctx, "go", "build", "-o", binary, ".")
-	build.Dir = ".."
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		return fmt.Errorf("building the API of the parent folder: %w", err)
-	}
+	defer standIn.Close()
+	standInError := make(chan error, 1)
+	go func() { standInError <- standIn.Serve(listener) }()
 
-	instance := &http.Server{Handler: newStandIn("http://" + address), ReadHeaderTimeout: time.Minute}
-	defer instance.Close()
-	running, failed := context.WithCancelCause(ctx)
-	go func() { failed(instance.Serve(listener)) }()
-
-	api := exec.CommandContext(running, binary) // #nosec G204 -- as above
-	api.Dir = folder                            // where there is no .env
-	api.Env = append(os.Environ(), "ZITADEL_DOMAIN=http://"+address,
-		"CLIENT_ID="+clientID, "CLIENT_SECRET="+clientSecret)
-	api.Stdout, api.Stderr = os.Stdout, &greeter{}
-	api.Cancel = func() error {
-		time.Sleep(time.Second) // Ctrl-C reaches the API too, and a second one would cut it off
-		return api.Process.Signal(os.Interrupt)
-	}
-	api.WaitDelay = 15 * time.Second // longer than the API takes to stop
-	err = api.Run()
+	api, err := process.StartAPI(ctx, "", []string{
+		"ZITADEL_DOMAIN=" + domain, "CLIENT_ID=" + clientID, "CLIENT_SECRET=" + clientSecret,
+	}, os.Stderr)
 	if ctx.Err() != nil {
 		return nil
 	}
-	return fmt.Errorf("the API or the stand-in ended: %w", cmp.Or(context.Cause(running), err))
-}
-
-// greeter passes the API's log on, and says what to paste once the API is ready.
-type greeter struct{ once sync.Once }
-
-var ready = regexp.MustCompile(`msg=ready url=(\S+)`)
-
-func (g *greeter) Write(log []byte) (int, error) {
-	n, err := os.Stderr.Write(log)
-	if match := ready.FindSubmatch(log); match != nil {
-		g.once.Do(func() { fmt.Printf(welcome, match[1]) })
+	if err != nil {
+		return err
 	}
-	return n, err
+	defer api.Stop()
+	fmt.Printf(welcome, api.URL, domain)
+
+	select {
+	case err := <-standInError:
+		return fmt.Errorf("the stand-in has ended: %w", err)
+	case <-api.Ended:
+	case <-ctx.Done():
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("the API has ended: %s", api.Status())
 }

@@ -13,39 +13,42 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
-// What the stand-in knows beside its users, with IDs as ZITADEL makes them.
+// IDs and names in the claims, in the form of a real instance.
 const (
-	organisationID = "400884465347398694"
-	organisation   = "example"
-	primaryDomain  = organisation + ".localhost"
+	organizationID = "400884465347398694"
+	organization   = "example"
+	primaryDomain  = organization + ".localhost"
 	projectID      = "400884494774570022"
 	projectRole    = "read:messages"
 	appID          = "400884494992739366"
 )
 
-// standIn answers like the introspection endpoint of a ZITADEL instance. What it does not
-// do (parse requests, refuse wrong ones) is done by the HTTP layer of ZITADEL itself.
+// standIn serves the introspection endpoint of a ZITADEL instance. Requests are parsed, and
+// malformed ones refused, by package op, the HTTP layer of ZITADEL itself.
 type standIn struct {
 	op.UnimplementedServer
-	issuer string
-	since  time.Time
+	issuer                 string
+	clientID, clientSecret string
+	started                time.Time
 
 	mu    sync.Mutex
 	users map[string]*user // by personal access token
 }
 
-// user is a service user and its one personal access token.
+// user is a service account with one personal access token.
 type user struct {
 	name, id, tokenID string
 	roles             map[string]bool
 }
 
-// newStandIn returns a stand-in that serves as issuer, with the users reader, who has the
-// role read:messages, and visitor, who has none.
-func newStandIn(issuer string) http.Handler {
+// newStandIn returns a stand-in at the URL issuer for an API with these client credentials. Its
+// users are reader, with the role read:messages, and visitor, without a role.
+func newStandIn(issuer, clientID, clientSecret string) http.Handler {
 	s := &standIn{
-		issuer: issuer,
-		since:  time.Now(),
+		issuer:       issuer,
+		clientID:     clientID,
+		clientSecret: clientSecret,
+		started:      time.Now(),
 		users: map[string]*user{
 			"reader-pat": {"reader", "400884495143668774", "400884495210777638",
 				map[string]bool{projectRole: true}},
@@ -62,12 +65,12 @@ func newStandIn(issuer string) http.Handler {
 	return mux
 }
 
-// Introspect answers what ZITADEL answers about a personal access token: all of its claims
-// to the API's client credentials, or that it is not active.
+// Introspect returns the claims of a personal access token, as ZITADEL does, or that the token is
+// not active.
 func (s *standIn) Introspect(
 	_ context.Context, r *op.Request[op.IntrospectionRequest],
 ) (*op.Response, error) {
-	if r.Data.ClientID != clientID || r.Data.ClientSecret != clientSecret {
+	if r.Data.ClientID != s.clientID || r.Data.ClientSecret != s.clientSecret {
 		return nil, oidc.ErrUnauthorizedClient()
 	}
 	s.mu.Lock()
@@ -76,47 +79,47 @@ func (s *standIn) Introspect(
 	if !ok {
 		return op.NewResponse(&oidc.IntrospectionResponse{}), nil
 	}
-	answer := &oidc.IntrospectionResponse{
+	claims := &oidc.IntrospectionResponse{
 		Active: true,
-		// The roles in it are the project's, not the user's: a role is no scope.
+		// It names the roles of the project, not those of the user.
 		Scope: oidc.SpaceDelimitedArray{"openid", "profile", "urn:zitadel:iam:user:metadata",
 			"urn:zitadel:iam:user:resourceowner", "urn:zitadel:iam:org:project:role:" + projectRole},
 		TokenType:  oidc.BearerToken,
-		Expiration: oidc.FromTime(s.since.AddDate(10, 0, 0)),
-		IssuedAt:   oidc.FromTime(s.since),
-		NotBefore:  oidc.FromTime(s.since),
+		Expiration: oidc.FromTime(s.started.AddDate(10, 0, 0)),
+		IssuedAt:   oidc.FromTime(s.started),
+		NotBefore:  oidc.FromTime(s.started),
 		Subject:    u.id,
 		Audience:   oidc.Audience{appID, projectID},
 		Issuer:     s.issuer,
 		JWTID:      u.tokenID,
 		Username:   u.name,
 		UserInfoProfile: oidc.UserInfoProfile{
-			Name: u.name, PreferredUsername: u.name, UpdatedAt: oidc.FromTime(s.since),
+			Name: u.name, PreferredUsername: u.name, UpdatedAt: oidc.FromTime(s.started),
 		},
 		Claims: map[string]any{
-			"urn:zitadel:iam:user:resourceowner:id":             organisationID,
-			"urn:zitadel:iam:user:resourceowner:name":           organisation,
+			"urn:zitadel:iam:user:resourceowner:id":             organizationID,
+			"urn:zitadel:iam:user:resourceowner:name":           organization,
 			"urn:zitadel:iam:user:resourceowner:primary_domain": primaryDomain,
 		},
 	}
-	if len(u.roles) > 0 { // without a role, the claim is absent
+	if len(u.roles) > 0 { // without roles, ZITADEL omits the claim
 		roles := map[string]map[string]string{}
 		for role := range u.roles {
-			roles[role] = map[string]string{organisationID: primaryDomain}
+			roles[role] = map[string]string{organizationID: primaryDomain}
 		}
-		answer.Claims["urn:zitadel:iam:org:project:roles"] = roles
-		answer.Claims["urn:zitadel:iam:org:project:"+projectID+":roles"] = roles
+		claims.Claims["urn:zitadel:iam:org:project:roles"] = roles
+		claims.Claims["urn:zitadel:iam:org:project:"+projectID+":roles"] = roles
 	}
-	return op.NewResponse(answer), nil
+	return op.NewResponse(claims), nil
 }
 
-// changeRole gives a user a role (PUT) or takes it away (DELETE).
+// changeRole gives a user a role (PUT) or removes it (DELETE).
 func (s *standIn) changeRole(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u, ok := s.users[r.PathValue("user")+"-pat"]
 	if role := r.PathValue("role"); !ok || role != projectRole {
-		http.Error(w, "There are the users reader and visitor, and the role read:messages.",
+		http.Error(w, "The users are reader and visitor. The role is read:messages.",
 			http.StatusNotFound)
 		return
 	}
