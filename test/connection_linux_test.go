@@ -21,6 +21,20 @@ func TestDialTimeout(t *testing.T) {
 	p.waitForOpenFiles(t, before)
 }
 
+// A server that accepts connections and then hangs never answers the TLS handshake.
+func TestTLSHandshakeTimeout(t *testing.T) {
+	t.Parallel()
+	listener := listen(t)
+	defer listener.Close()
+	p := startProgram(t, "https://"+listener.Addr().String())
+	if got := p.get("/api/public", tokenPrefix); got != 200 {
+		t.Errorf("got status %d from the public route, want 200", got)
+	}
+	before := p.openFiles()
+	p.checkPrivate(t, callers, 503)
+	p.waitForOpenFiles(t, before)
+}
+
 // silentAddress returns the address of a listener whose queue of connections is full.
 func silentAddress(t *testing.T) string {
 	t.Helper()

@@ -57,6 +57,7 @@ func TestCrowdWhileZITADELHangs(t *testing.T) {
 	if statuses[503] != people {
 		t.Errorf("got responses by status %v, want %d with 503", statuses, people)
 	}
+	p.waitForLog(t, `level=ERROR msg="introspection failed" reason="no response within 5s`)
 
 	hanging.Store(false)
 	if got := p.get("/api/private", tokenPrefix); got != 200 {
