@@ -93,20 +93,17 @@ func newIntrospect(instanceURL, clientID, clientSecret string) introspectFunc {
 	}
 }
 
-// otherCase takes members such as "Active", so that they are not taken for "active": a member
-// without a field of exactly its name goes to the first field with its name in another case.
-type otherCase struct {
-	ACTIVE, EXP, SUB json.RawMessage
-	ROLES            json.RawMessage `json:"URN:ZITADEL:IAM:ORG:PROJECT:ROLES"`
-}
-
 // parseClaims returns the claims in the body of a response. Its errors do not quote the body.
 func parseClaims(body []byte) (claims, error) {
 	const year9999 = 253_402_300_799 // in seconds; time.Time cannot hold every float64
 	resp := struct {
-		otherCase         // must come first
-		Active    *bool   `json:"active"`
-		Exp       float64 `json:"exp"` // seconds since the epoch
+		// encoding/json assigns a member to the field with exactly its name or, if there is none,
+		// to the first field with its name in another case. These four come first and are not
+		// used, so that "Active" is not taken for "active".
+		ACTIVE, EXP, SUB json.RawMessage
+		ROLES            json.RawMessage `json:"URN:ZITADEL:IAM:ORG:PROJECT:ROLES"`
+		Active           *bool           `json:"active"`
+		Exp              float64         `json:"exp"` // seconds since the epoch
 		claims
 	}{Exp: year9999}
 	if json.Unmarshal(body, &resp) != nil {
