@@ -4,7 +4,7 @@ ifeq ($(shell command -v go 2>/dev/null),)
 $(error Go is missing: install 1.26 or newer from https://go.dev/dl/)
 endif
 
-# The race detector needs a C compiler, which a machine with Go need not have.
+# The race detector needs a C compiler, which may be missing.
 RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -21,8 +21,8 @@ NEWEST_GO := $(lastword $(GO_RELEASES))
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-# Ctrl-C is the way to end these three, and no error.
-demo: ## run the API against a stand-in for a ZITADEL instance, with nothing set up
+# Ctrl-C ends these three without an error.
+demo: ## run the API against a stand-in for a ZITADEL instance, without any setup
 	@trap 'exit 0' INT; go -C demo run .
 
 run: ## run the API against the ZITADEL instance in .env
@@ -36,7 +36,7 @@ test: ## check the format, vet and test both modules
 		echo "gofmt -w $$unformatted"; exit 1; fi
 	go vet ./...
 	go -C demo vet ./...
-# Not from the cache of test results: it does not notice changes of the program that a test builds.
+# -count=1: cached results ignore changes to the program that the tests build.
 	go test -count=1 $(RACE) ./...
 	go -C demo test -count=1 $(RACE) ./...
 
@@ -65,7 +65,7 @@ lint: ## run staticcheck, gosec, govulncheck, actionlint and go fix
 	done
 	go run $(ACTIONLINT)
 	@if ! GOTOOLCHAIN=$(NEWEST_GO) go version >/dev/null 2>&1; then \
-		echo "SKIPPED: go fix, since $(NEWEST_GO) cannot be had"; exit 0; fi; \
+		echo "SKIPPED: go fix, since $(NEWEST_GO) cannot be downloaded"; exit 0; fi; \
 	for module in . demo; do \
 		echo "go fix of $$module"; \
 		GOTOOLCHAIN=$(NEWEST_GO) go -C $$module fix -diff ./... || exit 1; \

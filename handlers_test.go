@@ -56,14 +56,14 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-func TestOtherPaths(t *testing.T) {
+func TestUnknownPaths(t *testing.T) {
 	captureLog(t)
 	api := newAPI(func(context.Context, string) (claims, error) {
 		t.Error("got an introspection, want none")
 		return reader, nil
 	})
-	for _, path := range []string{"/", "/api", "/api/", "/api/public/", "/api/private/", "/api/privat",
-		"/API/private", "/api/private-scoped/x", "/api/private%2F", "/api/private;x"} {
+	for _, path := range []string{"/", "/api", "/api/", "/api/public/", "/api/private/",
+		"/api/privat", "/API/private", "/api/private-scoped/x", "/api/private%2F", "/api/private;x"} {
 		checkStatus(t, path, get(api, path), 404)
 	}
 	// http.ServeMux redirects these to the clean path, as with http.DefaultServeMux.
@@ -77,8 +77,8 @@ func TestOtherPaths(t *testing.T) {
 	}
 }
 
-// TestDecision checks the table of the README, row by row and case by case.
-func TestDecision(t *testing.T) {
+// TestResponses checks the table of the README.
+func TestResponses(t *testing.T) {
 	const (
 		bearer    = "Bearer " + testToken
 		expired   = `{"active":true,"exp":1}`
@@ -216,7 +216,7 @@ func TestRecordedResponses(t *testing.T) {
 	}{
 		{"role", 200, 200, ""},
 		{"two-roles", 200, 200, ""},
-		{"role-in-another-organisation", 200, 200, ""},
+		{"role-in-another-organization", 200, 200, ""},
 		{"client-credentials-with-audience", 200, 200, ""},
 		{"no-role", 200, 401, ""},
 		{"role-removed", 200, 401, ""},
@@ -246,7 +246,7 @@ func TestRecordedResponses(t *testing.T) {
 			checkStatus(t, "scoped route", get(api, "/api/private-scoped"), row.scoped)
 			if got := strings.Contains(log.String(), "level=ERROR"); got != (row.log != "") ||
 				!strings.Contains(log.String(), row.log) {
-				t.Errorf("got log:\n%s\nwant a hint at %q", log, row.log)
+				t.Errorf("got log:\n%s\nwant an error about %q", log, row.log)
 			}
 			for _, personal := range []string{"400884", "alice", "bob", "Instance not found"} {
 				if strings.Contains(log.String(), personal) {

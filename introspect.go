@@ -22,8 +22,8 @@ const introspectTimeout = 5 * time.Second // for the whole exchange with ZITADEL
 // introspectFunc returns the claims of an access token. The error contains no secret.
 type introspectFunc func(ctx context.Context, token string) (claims, error)
 
-// claims is what ZITADEL reports about an access token (RFC 7662 §2.2). For one more claim, add
-// a field: Username string `json:"username"`. Do not modify claims: requests may share them.
+// claims is what ZITADEL reports about an access token (RFC 7662 §2.2). To read one more claim,
+// add a field: Username string `json:"username"`. Do not modify claims: requests may share them.
 type claims struct {
 	Subject string                     `json:"sub"`                               // the user's ID
 	Roles   map[string]json.RawMessage `json:"urn:zitadel:iam:org:project:roles"` // by role name
@@ -33,7 +33,7 @@ type claims struct {
 
 // newIntrospect returns a function that introspects tokens at a ZITADEL instance.
 func newIntrospect(instanceURL, clientID, clientSecret string) introspectFunc {
-	// Load the CA certificates while there are file descriptors: crypto/x509 tries only once.
+	// Load the CA certificates now: crypto/x509 tries only once, and needs a free file descriptor.
 	_, _ = x509.SystemCertPool()
 	checkProxy := func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
 		if resp.StatusCode != http.StatusOK {
@@ -44,7 +44,7 @@ func newIntrospect(instanceURL, clientID, clientSecret string) introspectFunc {
 	transport := &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		OnProxyConnectResponse: checkProxy,
-		// net/http goes on connecting when a request has timed out. These limit how long.
+		// net/http keeps connecting after a request has timed out. These two limit how long.
 		DialContext:            (&net.Dialer{Timeout: introspectTimeout}).DialContext,
 		TLSHandshakeTimeout:    introspectTimeout,
 		MaxIdleConnsPerHost:    10_000, // keep one for each concurrent caller; the default is 2
@@ -68,8 +68,8 @@ func newIntrospect(instanceURL, clientID, clientSecret string) introspectFunc {
 		req.SetBasicAuth(id, secret)
 		req.Header.Set("Accept", "application/json")
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		// An empty key is not sent. It lets net/http repeat the request if a kept-alive connection
-		// was closed just as it was reused.
+		// With this key, net/http retries the request if the server closed a kept-alive connection
+		// just as it was reused. A key without values is not sent.
 		req.Header["Idempotency-Key"] = nil
 		// Unlike http.Client, RoundTrip follows no redirect, which would resend the token.
 		resp, err := transport.RoundTrip(req)
@@ -135,8 +135,8 @@ func statusError(status int, body []byte) error {
 	return fmt.Errorf("status %d %s: %s", status, http.StatusText(status), hint)
 }
 
-// transportError says why there is no response. It quotes only errors that do not quote the
-// response, and only their beginning: a certificate can name thousands of hosts.
+// transportError says why there is no response. It quotes only errors that cannot contain part of
+// the response, and at most 300 characters: a certificate can name thousands of hosts.
 func transportError(err error) error {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
@@ -176,7 +176,7 @@ func cached(introspect introspectFunc, ttl time.Duration) introspectFunc {
 			e = &entry{done: make(chan struct{})}
 			entries[key] = e
 			go func() { // continues for other callers if this one leaves
-				start := time.Now() // monotonic, so changes of the clock do not matter
+				start := time.Now() // monotonic: setting the clock has no effect
 				e.claims, e.err = introspect(context.WithoutCancel(ctx), token)
 				mu.Lock()
 				defer mu.Unlock()

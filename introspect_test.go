@@ -51,7 +51,7 @@ func TestIntrospectionRequest(t *testing.T) {
 		"Idempotency-Key": "",
 	} {
 		if strings.Join(got.Header[name], ", ") != want {
-			t.Errorf("got another %s header than wanted", name)
+			t.Errorf("got another %s header, want the one of the contract with ZITADEL", name)
 		}
 	}
 }
@@ -138,7 +138,7 @@ func TestParseClaims(t *testing.T) {
 			if err == nil {
 				got = describe(c, year9999)
 			} else if !strings.Contains(err.Error(), "check ZITADEL_DOMAIN") {
-				t.Errorf("got error %q, want what to check", err)
+				t.Errorf(`got error %q, want "check ZITADEL_DOMAIN" in it`, err)
 			}
 			if got != row.want {
 				t.Errorf("got %s, want %s", got, row.want)
@@ -147,7 +147,7 @@ func TestParseClaims(t *testing.T) {
 	}
 }
 
-// describe returns c in words. It leaves out what is zero, and an expiry at the time never.
+// describe describes c. It omits zero values, and the expiry if it equals never.
 func describe(c claims, never time.Time) string {
 	s := "inactive"
 	if c.active {
@@ -203,7 +203,8 @@ func respond(status int, body string) http.HandlerFunc {
 
 // respondRaw returns a handler that writes a response as it is and closes the connection.
 func respondRaw(response string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // unread data would reset the connection
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			panic(err)
@@ -219,17 +220,18 @@ func TestUnusableResponses(t *testing.T) {
 		other       = "check ZITADEL_DOMAIN, http or https included, and that ZITADEL is healthy"
 		notHTTP     = "connection lost or invalid HTTP: check ZITADEL_DOMAIN"
 		private     = "alice" // in a response; no error may repeat it
-		json        = `{"active":true,"username":"alice"}`
+		body        = `{"active":true,"username":"alice"}`
 	)
 	for _, row := range []struct {
 		name    string
 		handler http.HandlerFunc
 		want    string
 	}{
-		{"not JSON", respond(200, private), "the response is not introspection JSON: check ZITADEL_DOMAIN"},
+		{"not JSON", respond(200, private),
+			"the response is not introspection JSON: check ZITADEL_DOMAIN"},
 		{"no active", respond(200, `{"x":"alice"}`),
 			"the response has no member active: check ZITADEL_DOMAIN"},
-		{"too long", respond(200, json+strings.Repeat(" ", 1<<20)),
+		{"too long", respond(200, body+strings.Repeat(" ", 1<<20)),
 			"the response is longer than 1 MiB: check ZITADEL_DOMAIN"},
 		{"unauthorized_client", respond(400, `{"error":"unauthorized_client"}`),
 			"status 400 Bad Request: " + credentials},
@@ -237,14 +239,14 @@ func TestUnusableResponses(t *testing.T) {
 			"status 400 Bad Request: " + credentials},
 		{"401", respond(401, private), "status 401 Unauthorized: " + credentials},
 		{"other OAuth error", respond(400, `{"error":"alice"}`), "status 400 Bad Request: " + other},
-		{"403", respond(403, json), "status 403 Forbidden: " + other},
-		{"404", respond(404, json),
+		{"403", respond(403, body), "status 403 Forbidden: " + other},
+		{"404", respond(404, body),
 			"status 404 Not Found: no ZITADEL instance answers there: check ZITADEL_DOMAIN"},
 		{"429", respond(429, ""),
 			"status 429 Too Many Requests: ZITADEL limits the rate: see INTROSPECTION_CACHE_TTL"},
-		{"500", respond(500, json), "status 500 Internal Server Error: " + other},
-		{"502", respond(502, json), "status 502 Bad Gateway: " + other},
-		{"201", respond(201, json), "status 201 Created: " + other},
+		{"500", respond(500, body), "status 500 Internal Server Error: " + other},
+		{"502", respond(502, body), "status 502 Bad Gateway: " + other},
+		{"201", respond(201, body), "status 201 Created: " + other},
 		{"204", respond(204, ""), "status 204 No Content: " + other},
 		{"redirect", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/alice", http.StatusTemporaryRedirect)
@@ -282,25 +284,26 @@ func TestUnreachableInstance(t *testing.T) {
 	plain.Start()
 	defer plain.Close()
 	for _, row := range []struct{ name, domain, want string }{
-		{"nothing listens", "http://" + unusedAddress(t), "dial tcp "},
+		{"nothing listens", "http://" + refusingAddress(t), "dial tcp "},
 		{"unknown host", "http://zitadel.invalid", "zitadel.invalid"},
 		{"untrusted certificate", tls.URL, "certificate"},
-		{"http server for https", strings.Replace(plain.URL, "http:", "https:", 1), "not look like a TLS handshake"},
+		{"http server for https", strings.Replace(plain.URL, "http:", "https:", 1),
+			"not look like a TLS handshake"},
 		{"https server for http", strings.Replace(tls.URL, "https:", "http:", 1), "status 400"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			_, err := newIntrospect(row.domain, "id", "secret")(t.Context(), testToken)
 			if err == nil || !strings.Contains(err.Error(), row.want) ||
 				!strings.Contains(err.Error(), ": check ZITADEL_DOMAIN") {
-				t.Errorf("got error %v, want %q and what to check", err, row.want)
+				t.Errorf("got error %v, want %q and \": check ZITADEL_DOMAIN\" in it", err, row.want)
 			}
 		})
 	}
 }
 
-// unusedAddress returns an address on which nothing listens, and nothing can until the end of the
-// test: a connection in the other direction uses it.
-func unusedAddress(t *testing.T) string {
+// refusingAddress returns an address that refuses connections until the test ends: the local
+// address of a connection.
+func refusingAddress(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -315,7 +318,7 @@ func unusedAddress(t *testing.T) string {
 	return conn.LocalAddr().String()
 }
 
-func TestCallerLeaves(t *testing.T) {
+func TestIntrospectionCanceled(t *testing.T) {
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
 	ended := make(chan struct{})
@@ -375,7 +378,8 @@ func TestCacheKeepsActiveTokensOnly(t *testing.T) {
 			c, err := introspect(t.Context(), token)
 			if (err != nil) != (token == "fault") || c.active == (token == "inactive" || err != nil) ||
 				want == 1 && c.Subject != token {
-				t.Errorf("%s: got %+v, %v", token, c, err)
+				t.Errorf("%s: got %+v, %v, want active: %v, an error: %v", token, c, err,
+					token != "inactive" && token != "fault", token == "fault")
 			}
 		}
 		if got := calls.of(token); got != want {
@@ -423,7 +427,7 @@ func TestCacheEntryExpires(t *testing.T) {
 	})
 }
 
-func TestCacheSize(t *testing.T) {
+func TestCacheEvictsWhenFull(t *testing.T) {
 	const size = 10_000
 	var calls counter
 	introspect := cached(calls.count(func(_ context.Context, token string) (claims, error) {
@@ -441,7 +445,7 @@ func TestCacheSize(t *testing.T) {
 		}
 	}
 	if got := calls.of("0") + calls.of(strconv.Itoa(size-1)); got != 2 {
-		t.Errorf("got %d introspections of the first and the last token, want 2: all fit", got)
+		t.Errorf("got %d introspections of the first and the last token, want 2", got)
 	}
 	for n := range 2 * size { // each new token replaces another
 		lookup(size + n)
@@ -460,7 +464,7 @@ func TestCacheSize(t *testing.T) {
 		}
 	}
 	if twice < 2*size {
-		t.Errorf("got %d of %d tokens removed, want all but %d at most", twice, 3*size, size)
+		t.Errorf("got %d evicted tokens, want at least %d", twice, 2*size)
 	}
 }
 
@@ -493,10 +497,11 @@ func TestCachePendingEntry(t *testing.T) {
 	})
 }
 
-func TestCachedTokenWithoutRole(t *testing.T) {
+func TestCacheKeepsRoleCheck(t *testing.T) {
 	captureLog(t)
 	var calls counter
-	api := newAPI(cached(calls.count(returnClaims(claims{active: true, expires: year(9999)})), time.Hour))
+	introspect := calls.count(returnClaims(claims{active: true, expires: year(9999)}))
+	api := newAPI(cached(introspect, time.Hour))
 	for range 2 {
 		checkStatus(t, "private route", get(api, "/api/private"), 200)
 		checkStatus(t, "scoped route", get(api, "/api/private-scoped"), 401)
@@ -506,8 +511,8 @@ func TestCachedTokenWithoutRole(t *testing.T) {
 	}
 }
 
-// TestSharedIntrospection lets a crowd of callers ask for one token at once: a new token, and then
-// one whose entry has just expired.
+// TestSharedIntrospection introspects one token for 100 concurrent callers: first a new token, and
+// then one whose entry has just expired.
 func TestSharedIntrospection(t *testing.T) {
 	fault := errors.New("no usable response")
 	for _, row := range []struct {
@@ -593,8 +598,8 @@ func TestSharedIntrospectionCallerLeaves(t *testing.T) {
 	})
 }
 
-// TestSharedIntrospectionOfOtherTokens lets two callers ask for two tokens.
-func TestSharedIntrospectionOfOtherTokens(t *testing.T) {
+// TestPendingIntrospection introspects a token while the introspection of another is pending.
+func TestPendingIntrospection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		introspect := cached(func(_ context.Context, token string) (claims, error) {
 			if token == "slow" {
@@ -638,7 +643,8 @@ func FuzzParseClaims(f *testing.F) {
 	})
 }
 
-// parseMembers is another parseClaims. It reports whether body is an introspection response.
+// parseMembers is a second implementation of parseClaims. It reports whether body is an
+// introspection response.
 func parseMembers(body []byte) (c claims, ok bool) {
 	var members map[string]any
 	if json.Unmarshal(body, &members) != nil {

@@ -26,7 +26,7 @@ import (
 
 func main() {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	slog.SetLogLoggerLevel(slog.LevelDebug) // hides what net/http logs of ZITADEL's responses
+	slog.SetLogLoggerLevel(slog.LevelDebug) // drops what net/http logs about ZITADEL's responses
 	if err := run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -89,8 +89,8 @@ type config struct {
 	cacheTTL                            time.Duration // 0 means no cache
 }
 
-// loadConfig reads the configuration from .env and the environment, which wins unless blank. Its
-// error names every variable that is missing or wrong, but no value.
+// loadConfig reads the configuration from .env and the environment, which takes precedence unless
+// blank. Its error names every variable that is missing or wrong, but no value.
 func loadConfig() (cfg config, err error) {
 	dotenv, err := godotenv.Read()
 	if err != nil && !errors.Is(err, os.ErrNotExist) { // err quotes the file, secret included

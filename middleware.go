@@ -19,10 +19,10 @@ func requireToken(introspect introspectFunc) func(http.Handler) http.Handler {
 			token = strings.TrimLeft(token, " ")
 			switch {
 			case len(r.Header.Values("Authorization")) > 1:
-				refuse(w, http.StatusBadRequest, "invalid_request", "Send one Authorization header only.")
+				refuse(w, http.StatusBadRequest, "invalid_request", "Send only one Authorization header.")
 				return
-			case !strings.EqualFold(scheme, "Bearer"): // RFC 9110 §11.1: in any case
-				w.Header().Set("WWW-Authenticate", `Bearer realm="api"`) // RFC 6750 §3.1: no error
+			case !strings.EqualFold(scheme, "Bearer"): // RFC 9110 §11.1: case-insensitive
+				w.Header().Set("WWW-Authenticate", `Bearer realm="api"`) // RFC 6750 §3.1: no error code
 				writeError(w, http.StatusUnauthorized, "missing_authorization", "Send a bearer token.")
 				return
 			case !isBearerToken(token):
@@ -32,13 +32,13 @@ func requireToken(introspect introspectFunc) func(http.Handler) http.Handler {
 			c, err := introspect(r.Context(), token)
 			switch {
 			case err != nil:
-				if r.Context().Err() == nil { // the caller is still there
+				if r.Context().Err() == nil { // the client is still connected
 					slog.Error("introspection failed", "reason", err)
 				}
 				w.Header().Set("Retry-After", "5") // seconds
 				writeError(w, http.StatusServiceUnavailable, "temporarily_unavailable", "Try again later.")
 			case !c.active, !time.Now().Before(c.expires):
-				refuse(w, http.StatusUnauthorized, "invalid_token", "The token is expired or not valid.")
+				refuse(w, http.StatusUnauthorized, "invalid_token", "The token is expired or invalid.")
 			default:
 				next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), claimsKey{}, c)))
 			}
@@ -51,7 +51,7 @@ func requireRole(role string) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if _, ok := claimsFrom(r.Context()).Roles[role]; !ok {
-				// RFC 6750 §3.1 recommends StatusForbidden. ZITADEL's API examples return 401.
+				// RFC 6750 §3.1 recommends StatusForbidden. ZITADEL's Flask example returns 401.
 				refuse(w, http.StatusUnauthorized, "insufficient_scope", "The user lacks the role "+role+".")
 				return
 			}
@@ -94,7 +94,7 @@ func writeError(w http.ResponseWriter, status int, code, description string) {
 	_, _ = w.Write(body)
 }
 
-// logRequests logs one line for each request. The status is 0 if next panics, which net/http logs.
+// logRequests logs a line for each request, with status 0 if next panics. net/http logs the panic.
 func logRequests(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start, status := time.Now(), 0
@@ -116,7 +116,7 @@ type statusRecorder struct {
 
 func (r *statusRecorder) WriteHeader(status int) {
 	if r.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
-		r.status = status // not one of an informational response
+		r.status = status // the final status, not an informational one
 	}
 	r.ResponseWriter.WriteHeader(status)
 }

@@ -27,9 +27,6 @@ func TestClaimsFrom(t *testing.T) {
 	}
 }
 
-// year returns the beginning of a year.
-func year(y int) time.Time { return time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC) }
-
 func TestRequireRoleWithoutToken(t *testing.T) {
 	handler := requireRole("any")(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		t.Error("got a call of the handler, want none")
@@ -52,7 +49,7 @@ func TestTokenExpires(t *testing.T) {
 	})
 }
 
-func TestFailedIntrospection(t *testing.T) {
+func TestFailedIntrospectionIsLogged(t *testing.T) {
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
 	handler := requireToken(func(ctx context.Context, _ string) (claims, error) {

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"sync"
 	"testing"
+	"time"
 )
 
 const (
@@ -26,8 +27,13 @@ func returnClaims(c claims) introspectFunc {
 	return func(context.Context, string) (claims, error) { return c, nil }
 }
 
+// year returns the beginning of a year.
+func year(y int) time.Time { return time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC) }
+
 // send sends a request with the given Authorization headers to a handler.
-func send(h http.Handler, method, path string, authorization ...string) *httptest.ResponseRecorder {
+func send(
+	h http.Handler, method, path string, authorization ...string,
+) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, nil)
 	if len(authorization) > 0 {
 		r.Header["Authorization"] = authorization

@@ -156,8 +156,8 @@ func TestInterruptGoRun(t *testing.T) {
 	checkInterrupt(t, startDemo(t, "..", "go", "-C", "demo", "run", "."))
 }
 
-// At any moment of the start Ctrl-C ends the demo without an error.
-func TestInterruptAtStart(t *testing.T) {
+// Ctrl-C while the API is being built ends the demo without an error.
+func TestInterruptDuringBuild(t *testing.T) {
 	t.Parallel()
 	for {
 		zitadelPort := process.FreePort()
@@ -189,7 +189,7 @@ func listens(port string) bool {
 	return true
 }
 
-func TestEndOfAProcessEndsTheOther(t *testing.T) {
+func TestDemoAndAPIEndTogether(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name   string

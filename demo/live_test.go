@@ -60,8 +60,8 @@ const (
 func TestLive(t *testing.T) {
 	t.Parallel()
 	folder := liveFolder(t)
-	wrongHost := replay(t, "wrong-host")
-	refused := refusedAddress(t)
+	wrongHost := startReplay(t, "wrong-host")
+	refused := refusingAddress(t)
 	for _, row := range []struct {
 		name   string
 		env    []string
@@ -115,8 +115,8 @@ func TestLive(t *testing.T) {
 	}
 }
 
-// replay starts a server that answers every request with a recorded response.
-func replay(t *testing.T, name string) *httptest.Server {
+// startReplay starts a server that answers every request with a recorded response.
+func startReplay(t *testing.T, name string) *httptest.Server {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		resp := recorded(t, name)
@@ -127,9 +127,9 @@ func replay(t *testing.T, name string) *httptest.Server {
 	return server
 }
 
-// refusedAddress returns an address that refuses connections until the end of the test: the
+// refusingAddress returns an address that refuses connections until the end of the test: the
 // local one of a connection.
-func refusedAddress(t *testing.T) string {
+func refusingAddress(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "localhost:0")
 	if err != nil {

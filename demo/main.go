@@ -1,5 +1,5 @@
 // Demo runs the API of the parent folder against a stand-in for a ZITADEL instance, so that it
-// can be tried with nothing set up:
+// can be tried without any setup:
 //
 //	go -C demo run .
 //
@@ -49,7 +49,7 @@ Press Ctrl-C to end the demo.
 `
 
 func main() {
-	slog.SetDefault(slog.New(slog.DiscardHandler)) // the library of the stand-in logs much
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // drops the log of package op
 	ctx, stop := signal.NotifyContext(context.Background(),
 		os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()

@@ -143,9 +143,9 @@ func recordedResponse(b *testing.B) string {
 // benchToken is as long as the token of a real ZITADEL.
 var benchToken = tokenPrefix + strings.Repeat("x", 137)
 
-// BenchmarkRatio measures each route, the floor and the public route in turn, each as a process
+// BenchmarkRoutes measures each route, the floor and the public route in turn, each as a process
 // with 64 callers. It reports medians of the ratios of one round.
-func BenchmarkRatio(b *testing.B) {
+func BenchmarkRoutes(b *testing.B) {
 	z := startRole(b, roleZITADEL, recordedResponse(b))
 	for _, row := range []struct{ name, path, ttl string }{
 		{"public", "/api/public", "0"},
@@ -211,9 +211,9 @@ func median(values []float64) float64 {
 	return values[len(values)/2]
 }
 
-// BenchmarkEntryEnd measures what the end of a cache entry costs: 500 callers share one token,
-// and ZITADEL manages 800 introspections a second, as a real one on two cores.
-func BenchmarkEntryEnd(b *testing.B) {
+// BenchmarkCacheEntryExpires measures what the end of a cache entry costs: 500 callers share one
+// token, and ZITADEL's stand-in serves 800 introspections a second, one after the other.
+func BenchmarkCacheEntryExpires(b *testing.B) {
 	const ttl = time.Second
 	z := startRole(b, roleZITADEL, recordedResponse(b), timeVariable+"=1.25ms")
 	p := startProgram(b, z.url, "INTROSPECTION_CACHE_TTL="+ttl.String())
@@ -256,7 +256,7 @@ func BenchmarkEntryEnd(b *testing.B) {
 	elapsed, introspections := time.Since(start), z.count(b)-before
 	close(stop)
 	wg.Wait()
-	b.ReportMetric(float64(introspections)/float64(elapsed/ttl), "introspections/end")
+	b.ReportMetric(float64(introspections)/float64(elapsed/ttl), "introspections/expiry")
 	b.ReportMetric(float64(slowest.Milliseconds()), "slowest-ms")
 	b.ReportMetric(float64(requests.Load())/elapsed.Seconds(), "requests/s")
 	b.ReportMetric(float64(failures.Load()), "failures")

@@ -14,7 +14,7 @@ import (
 // are waiting. It is far below the timeout of an introspection.
 const held = 200 * time.Millisecond
 
-func TestCacheNewToken(t *testing.T) {
+func TestCacheSharesIntrospection(t *testing.T) {
 	retry(t, func() string {
 		g := newGate()
 		z := startZITADEL(t, g.respond)
@@ -84,7 +84,7 @@ func oneIntrospection(z *zitadel, clients []*client) string {
 
 // An entry counts from the introspection on, and there is one introspection at a time. So one
 // begins a TTL after the other at the earliest, however many callers there are.
-func TestCacheEntryEnds(t *testing.T) {
+func TestCacheEntryExpires(t *testing.T) {
 	const ttl = 300 * time.Millisecond
 	const ends = 6
 	z := startZITADEL(t, func(w http.ResponseWriter, r *http.Request) {
@@ -120,7 +120,7 @@ func TestCacheEntryEnds(t *testing.T) {
 	}
 }
 
-func TestCacheKeepsOnlyActive(t *testing.T) {
+func TestCacheKeepsActiveTokensOnly(t *testing.T) {
 	const requests = 3
 	for _, row := range []struct {
 		name           string

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A firewall that drops packets is like this address: nothing answers the connection. The
-// kernel tries for two minutes.
+// TestDialTimeout dials an address that never completes a connection, as behind a firewall that
+// drops packets. The kernel alone would retry for two minutes.
 func TestDialTimeout(t *testing.T) {
 	t.Parallel()
 	p := startProgram(t, "http://"+silentAddress(t))
@@ -17,11 +17,11 @@ func TestDialTimeout(t *testing.T) {
 		t.Errorf("got status %d from the public route, want 200", got)
 	}
 	before := p.openFiles()
-	p.checkPrivate(t, callers, 503)
+	p.checkScoped(t, callers, 503)
 	p.waitForOpenFiles(t, before)
 }
 
-// A server that accepts connections and then hangs never answers the TLS handshake.
+// TestTLSHandshakeTimeout dials a server that never answers the TLS handshake.
 func TestTLSHandshakeTimeout(t *testing.T) {
 	t.Parallel()
 	listener := listen(t)
@@ -31,7 +31,7 @@ func TestTLSHandshakeTimeout(t *testing.T) {
 		t.Errorf("got status %d from the public route, want 200", got)
 	}
 	before := p.openFiles()
-	p.checkPrivate(t, callers, 503)
+	p.checkScoped(t, callers, 503)
 	p.waitForOpenFiles(t, before)
 }
 

@@ -18,7 +18,7 @@ import (
 func TestConnectionReuse(t *testing.T) {
 	z := startZITADEL(t, respondActive)
 	p := startProgram(t, z.URL)
-	p.checkPrivate(t, 3_200, 200)
+	p.checkScoped(t, 3_200, 200)
 	// About one connection for each caller, and not one for each request. How many exactly is
 	// up to net/http.
 	if got, limit := z.connections.Load(), int64(10*callers); got >= limit {
@@ -27,7 +27,7 @@ func TestConnectionReuse(t *testing.T) {
 	}
 }
 
-func TestIdleConnectionsClosed(t *testing.T) {
+func TestClosedIdleConnections(t *testing.T) {
 	z := newZITADEL(t, respondActive)
 	z.Config.IdleTimeout = 3 * time.Millisecond
 	z.Start()
@@ -61,10 +61,10 @@ func startThird(t *testing.T, third http.HandlerFunc) *zitadel {
 
 func TestDroppedConnections(t *testing.T) {
 	p := startProgram(t, startThird(t, respondRaw("")).URL)
-	p.checkPrivate(t, 1_000, 200)
+	p.checkScoped(t, 1_000, 200)
 }
 
-func TestNoRepeatAfterPartOfResponse(t *testing.T) {
+func TestNoRetryAfterPartialResponse(t *testing.T) {
 	const header = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n"
 	for _, row := range []struct{ name, part string }{
 		{"part of the status line", "HTT"},
@@ -104,9 +104,9 @@ func TestZITADELRestart(t *testing.T) {
 	z.Listener = listen(t)
 	z.Start()
 	p := startProgram(t, z.URL)
-	p.checkPrivate(t, 320, 200)
+	p.checkScoped(t, 320, 200)
 	z.Close()
-	p.checkPrivate(t, 320, 503)
+	p.checkScoped(t, 320, 503)
 
 	again := newZITADEL(t, respondActive)
 	_ = again.Listener.Close()
@@ -119,7 +119,7 @@ func TestZITADELRestart(t *testing.T) {
 		return ""
 	})
 	again.Start()
-	p.checkPrivate(t, 320, 200)
+	p.checkScoped(t, 320, 200)
 }
 
 func TestHTTP2(t *testing.T) {
@@ -133,8 +133,8 @@ func TestHTTP2(t *testing.T) {
 	z.EnableHTTP2 = true
 	z.StartTLS()
 	p := startProgram(t, z.URL, "SSL_CERT_FILE="+caFile(t, z))
-	p.checkPrivate(t, 1, 200)
-	p.checkPrivate(t, 1_000, 200)
+	p.checkScoped(t, 1, 200)
+	p.checkScoped(t, 1_000, 200)
 	if got := http1.Load(); got != 0 {
 		t.Errorf("got %d requests over HTTP/1.1, want 0", got)
 	}
@@ -191,8 +191,8 @@ func TestHTTPProxy(t *testing.T) {
 	}
 }
 
-// refusingAddress returns an address that refuses connections until the test ends. As the local
-// end of a connection, no server can take it.
+// refusingAddress returns an address that refuses connections until the test ends: the local
+// address of a connection.
 func refusingAddress(t *testing.T) string {
 	t.Helper()
 	server := listen(t)
@@ -213,7 +213,7 @@ func refusingAddress(t *testing.T) string {
 func TestConnectionRefused(t *testing.T) {
 	address := refusingAddress(t)
 	p := startProgram(t, "http://"+address)
-	p.checkPrivate(t, 100, 503)
+	p.checkScoped(t, 100, 503)
 	p.waitForLog(t, `level=ERROR msg="introspection failed" reason="`)
 	p.waitForLog(t, address)
 }
@@ -265,7 +265,7 @@ func TestSilentHTTP2Connection(t *testing.T) {
 
 	_, port, _ := net.SplitHostPort(relay.Addr().String())
 	p := startProgram(t, "https://127.0.0.1:"+port, "SSL_CERT_FILE="+caFile(t, z))
-	p.checkPrivate(t, 1, 200)
+	p.checkScoped(t, 1, 200)
 	silent.Store(true)
 	eventually(t, func() string {
 		if got := p.get("/api/private", tokenPrefix); got != 200 {

@@ -86,34 +86,34 @@ func (p *process) peakMemory() int {
 	return kib << 10
 }
 
-func TestStuckClients(t *testing.T) {
+func TestStalledClients(t *testing.T) {
 	t.Parallel()
 	p := startProgram(t, noZITADEL)
 	const header = "GET /api/public HTTP/1.1\r\nHost: localhost\r\n"
-	stuck := make([]*client, 500)
-	for n := range stuck {
+	stalled := make([]*client, 500)
+	for n := range stalled {
 		c := mustConnect(t, p)
 		sent := []string{"", header, header + "Content-Length: 9\r\n\r\n"}[n%3]
 		if _, err := io.WriteString(c, sent); err != nil {
 			t.Fatal(err)
 		}
-		stuck[n] = c
+		stalled[n] = c
 	}
 	crowd(640, func(n int) {
 		if got := p.get("/api/public", tokenPrefix); got != 200 {
-			t.Errorf("got status %d for request %d beside stuck clients, want 200", got, n)
+			t.Errorf("got status %d for request %d beside stalled clients, want 200", got, n)
 		}
 	})
-	for n, c := range stuck {
+	for n, c := range stalled {
 		if err := untilClosed(c); err != nil {
-			t.Fatalf("got stuck connection %d open, want it closed: %v", n, err)
+			t.Fatalf("got stalled connection %d open, want it closed: %v", n, err)
 		}
 	}
 }
 
 // Requests that end in one way or another leave nothing behind: the process then has as many
 // files open, and about as many goroutines, as one that has served a single request.
-func TestNothingLeftBehind(t *testing.T) {
+func TestNoLeaks(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("SKIPPED: the open files of a process are counted in /proc")
 	}
@@ -121,7 +121,7 @@ func TestNothingLeftBehind(t *testing.T) {
 	z := startZITADEL(t, respondActive)
 	p := startProgram(t, z.URL)
 	before := p.openFiles()
-	p.checkPrivate(t, 1, 200)
+	p.checkScoped(t, 1, 200)
 	p.waitForOpenFiles(t, before)
 	goroutines := p.goroutines(t)
 	for _, row := range []struct {
@@ -161,7 +161,7 @@ func TestNothingLeftBehind(t *testing.T) {
 			if row.want == 0 {
 				crowd(row.requests, func(n int) { p.sendAndLeave(t) })
 			} else {
-				p.checkPrivate(t, row.requests, row.want)
+				p.checkScoped(t, row.requests, row.want)
 			}
 			eventually(t, func() string {
 				z.CloseClientConnections() // those that the program keeps alive

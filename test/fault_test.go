@@ -98,7 +98,7 @@ func TestResponseHeaderSize(t *testing.T) {
 }
 
 // The error of such a certificate can list all of its names.
-func TestCertificateForManyNames(t *testing.T) {
+func TestLongCertificateError(t *testing.T) {
 	var short, long []string
 	for n := range 5_000 {
 		short = append(short, fmt.Sprintf("host-%d.example.com", n))

@@ -1,6 +1,6 @@
 // Package test tests the program as its users and operators meet it: built with go build, run
 // as a process, and seen through its sockets, its log and its exit status. It imports nothing
-// of the program. This file has what the tests share; the others have a subject each.
+// of the program. This file has what the tests share; each other file tests one subject.
 package test
 
 import (
@@ -93,7 +93,7 @@ type process struct {
 	exited  chan struct{} // closed when it has
 }
 
-// cleanEnv undoes what the environment of the tests would change.
+// cleanEnv clears the variables that affect the program.
 var cleanEnv = []string{
 	"ZITADEL_DOMAIN=", "CLIENT_ID=", "CLIENT_SECRET=", "HOST=", "PORT=",
 	"INTROSPECTION_CACHE_TTL=", "SSL_CERT_FILE=", "SSL_CERT_DIR=",
@@ -133,7 +133,7 @@ func launch(t testing.TB, cmd *exec.Cmd, env ...string) *process {
 	return p
 }
 
-// checkLog checks what no log of the program may contain.
+// checkLog reports an error if a log contains a secret or a data race.
 func checkLog(t testing.TB, log string) {
 	t.Helper()
 	escaped := url.QueryEscape(clientSecret)
@@ -307,7 +307,7 @@ func listen(t testing.TB) net.Listener {
 	return nil
 }
 
-// pickPort returns a port that is free now. It can be taken when it is used.
+// pickPort returns a free port. Another process may take it before it is used.
 func pickPort(t testing.TB) string {
 	t.Helper()
 	listener := listen(t)
@@ -382,17 +382,17 @@ func (p *process) get(path, token string) int {
 	return c.get(path, token)
 }
 
-// checkPrivate sends requests to the scoped route from a crowd, each with another token and on
-// another connection, and checks that all responses have a status.
-func (p *process) checkPrivate(t testing.TB, requests, status int) {
+// checkScoped sends concurrent requests to the scoped route, each with its own token and
+// connection, and reports an error unless every response has this status.
+func (p *process) checkScoped(t testing.TB, requests, status int) {
 	t.Helper()
 	var mu sync.Mutex
 	got := map[int]int{} // responses by status
 	crowd(requests, func(n int) {
-		status := p.get("/api/private-scoped", tokenPrefix+strconv.Itoa(n))
+		response := p.get("/api/private-scoped", tokenPrefix+strconv.Itoa(n))
 		mu.Lock()
 		defer mu.Unlock()
-		got[status]++
+		got[response]++
 	})
 	if want := map[int]int{status: requests}; !maps.Equal(got, want) {
 		t.Errorf("got responses by status %v, want %v", got, want)

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-func TestReady(t *testing.T) {
+func TestReadyLogsURL(t *testing.T) {
 	p := startProgram(t, noZITADEL, "HOST=")
 	if !strings.HasPrefix(p.url, "http://localhost:") {
 		t.Errorf("got URL %s in the log, want http://localhost and a port", p.url)
@@ -126,11 +126,11 @@ func TestDrainTimeout(t *testing.T) {
 	t.Parallel()
 	retry(t, func() string {
 		p := startProgram(t, noZITADEL)
-		stuck := mustConnect(t, p)
-		blockWrites(t, p, stuck)
+		stalled := mustConnect(t, p)
+		blockWrites(t, p, stalled)
 		p.signal(t, syscall.SIGTERM)
 		status := p.exitStatus(t)
-		_ = stuck.Close()
+		_ = stalled.Close()
 		if cut := strings.Contains(p.log(), "cut off"); status != 1 || !cut {
 			return fmt.Sprintf("got exit status %d, requests cut off in the log: %t, want 1, true",
 				status, cut)

@@ -144,7 +144,7 @@ func isSet(name string) bool { return strings.TrimSpace(os.Getenv(name)) != "" }
 // startAPI starts the API in the folder of .env, on a free port.
 func startAPI(ctx context.Context, log io.Writer) (*process.API, error) {
 	for try := 1; ; try++ {
-		env := []string{"HOST=localhost", "PORT=" + process.FreePort()} // win over .env
+		env := []string{"HOST=localhost", "PORT=" + process.FreePort()} // override .env
 		api, err := process.StartAPI(ctx, "..", env, log)
 		if err == nil || try == 5 || !strings.Contains(err.Error(), "listen tcp") {
 			return api, err

@@ -1,4 +1,4 @@
-// Package process runs the API, and other commands, as processes that end with a context.
+// Package process runs the API, and other commands, as processes that stop when a context is done.
 package process
 
 import (
@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// API is the API, running as a process.
+// API is a running API process.
 type API struct {
 	URL   string        // such as http://localhost:5000
 	Ended chan struct{} // closed when the process has ended
@@ -108,8 +108,8 @@ func (a *API) Stop() {
 // Status returns how the API has ended, such as "exit status 1".
 func (a *API) Status() string { return a.cmd.ProcessState.String() }
 
-// Command returns a command that ends when ctx is done. Ctrl-C in the terminal does not reach
-// it: that is for the caller to handle, who could otherwise mistake it for a failure.
+// Command returns a command that is stopped when ctx is done. It has its own process group, so
+// that Ctrl-C in the terminal reaches only the caller.
 func Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	// #nosec G204 -- the callers pass no input of users
 	cmd := exec.CommandContext(ctx, name, args...)
