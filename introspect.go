@@ -55,7 +55,7 @@ func newIntrospect(instanceURL, clientID, clientSecret string) introspectFunc {
 		// Ping an HTTP/2 connection that has gone silent, and close it if there is no answer.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: introspectTimeout, PingTimeout: introspectTimeout},
 	}
-	endpoint := instanceURL + "/oauth/v2/introspect"
+	endpoint := strings.TrimSuffix(instanceURL, "/") + "/oauth/v2/introspect"
 	id, secret := url.QueryEscape(clientID), url.QueryEscape(clientSecret) // RFC 6749 §2.3.1
 	return func(ctx context.Context, token string) (claims, error) {
 		ctx, cancel := context.WithTimeout(ctx, introspectTimeout)

@@ -30,7 +30,7 @@ func TestIntrospectionRequest(t *testing.T) {
 		_, _ = io.WriteString(w, activeResponse)
 	}))
 	defer zitadel.Close()
-	if _, err := newIntrospect(zitadel.URL, id, secret)(t.Context(), testToken); err != nil {
+	if _, err := newIntrospect(zitadel.URL+"/", id, secret)(t.Context(), testToken); err != nil {
 		t.Fatal(err)
 	}
 

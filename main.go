@@ -44,6 +44,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: set PORT to another port, or HOST to another address", err)
 	}
+
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	serveError := make(chan error, 1)
 	go func() { serveError <- server.Serve(listener) }()
@@ -101,6 +102,7 @@ func loadConfig() (cfg config, err error) {
 			_ = os.Setenv(name, value)
 		}
 	}
+
 	var problems error
 	check := func(ok bool, problem string) {
 		if !ok {

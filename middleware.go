@@ -29,6 +29,7 @@ func requireToken(introspect introspectFunc) func(http.Handler) http.Handler {
 				refuse(w, http.StatusUnauthorized, "invalid_token", "The token is missing or malformed.")
 				return
 			}
+
 			c, err := introspect(r.Context(), token)
 			switch {
 			case err != nil:
