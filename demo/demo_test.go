@@ -102,17 +102,6 @@ func TestREADME(t *testing.T) {
 	}
 }
 
-// newShell starts a shell in a folder.
-func newShell(t *testing.T, folder string, env ...string) *walk.Shell {
-	t.Helper()
-	shell, err := walk.NewShell(t.Context(), folder, t.Output(), env...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(shell.Close)
-	return shell
-}
-
 // withoutLog returns the lines that the demo itself has printed.
 func withoutLog(output string) string {
 	var printed string

@@ -18,9 +18,13 @@ import (
 	"time"
 
 	"example-api-go/demo/process"
+	"example-api-go/demo/walk"
 )
 
 var binaries string // a folder with the binaries demo and live
+
+// A process that runs longer is stopped, so that the test fails with its output.
+const timeout = 4 * time.Minute
 
 func TestMain(m *testing.M) {
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // as main does
@@ -55,8 +59,7 @@ type terminal struct {
 // start runs a command in a folder. Variables in env replace those of the environment.
 func start(t *testing.T, folder string, env []string, command ...string) *terminal {
 	t.Helper()
-	// A process that does not end is stopped, so that the test fails with its output.
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	term := &terminal{
 		cmd:   exec.CommandContext(ctx, command[0], command[1:]...),
 		lines: make(chan string, 1000),
@@ -169,6 +172,21 @@ func startDemo(t *testing.T, folder string, command ...string) demo {
 			t.Fatalf("got a demo that has ended, want it to become ready:\n%s", d.output)
 		}
 	}
+}
+
+// newShell starts a shell in a folder.
+func newShell(t *testing.T, folder string, env ...string) *walk.Shell {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	shell, err := walk.NewShell(ctx, folder, t.Output(), env...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		shell.Close()
+	})
+	return shell
 }
 
 // clone copies the files that the README's commands use to a new folder, and returns it.

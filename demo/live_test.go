@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -14,13 +15,15 @@ import (
 	"testing"
 )
 
-// liveFolder returns a clone with a .env for a stand-in. HOST and PORT in it are not for live.
+// liveFolder returns a clone with a .env for a stand-in. Live must not use HOST and PORT in it.
 func liveFolder(t *testing.T) string {
 	t.Helper()
 	requireTools(t, "sh", "curl")
 	folder := clone(t)
-	env := "ZITADEL_DOMAIN='" + startStandIn(t).URL + "'\nCLIENT_ID='" + clientID +
-		"'\nCLIENT_SECRET='" + clientSecret + "'\nHOST='192.0.2.1'\nPORT='1'\n"
+	standIn := startStandIn(t)
+	_, usedPort, _ := net.SplitHostPort(standIn.Listener.Addr().String())
+	env := fmt.Sprintf("ZITADEL_DOMAIN='%s'\nCLIENT_ID='%s'\nCLIENT_SECRET='%s'\n"+
+		"HOST='192.0.2.1'\nPORT='%s'\n", standIn.URL, clientID, clientSecret, usedPort)
 	if err := os.WriteFile(filepath.Join(folder, ".env"), []byte(env), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +206,17 @@ func TestLiveInterrupted(t *testing.T) {
 	defer instance.Close()
 	env := []string{"TOKEN=reader-pat", "ZITADEL_DOMAIN=" + instance.URL}
 	live := start(t, filepath.Join(folder, "demo"), env, filepath.Join(binaries, "live"))
-	<-arrived
+	for waiting := true; waiting; {
+		select {
+		case <-arrived:
+			waiting = false
+		case line, ok := <-live.lines:
+			live.output += line
+			if !ok {
+				t.Fatalf("got no request to the instance, want one:\n%s", live.output)
+			}
+		}
+	}
 	if err := live.signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}

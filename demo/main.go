@@ -68,7 +68,8 @@ func run(ctx context.Context) error {
 	}
 	domain := "http://" + address
 	// These have characters that get lost without the form-encoding inside Basic (RFC 6749 §2.3.1).
-	clientID, clientSecret := "400884494992739366@demo:100%+api", "+%2F: "+rand.Text()
+	clientID := "400884494992739366@demo:100%+api"
+	clientSecret := "+%2F: " + rand.Text()
 	standIn := &http.Server{
 		Handler:           newStandIn(domain, clientID, clientSecret),
 		ReadHeaderTimeout: time.Minute,
