@@ -33,10 +33,10 @@ type claims struct {
 
 // newIntrospect returns a function that introspects tokens at a ZITADEL instance.
 func newIntrospect(instanceURL, clientID, clientSecret string) introspectFunc {
-	// Load the CA certificates now: crypto/x509 tries only once, and needs a free file descriptor.
+	// Load the system roots now: crypto/x509 tries only once, and fails without file descriptors.
 	_, _ = x509.SystemCertPool()
 	checkProxy := func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
-		if resp.StatusCode != http.StatusOK {
+		if resp.StatusCode != http.StatusOK { // net/http's own error lacks the status
 			return &net.OpError{Op: "proxyconnect", Err: fmt.Errorf("status %d", resp.StatusCode)}
 		}
 		return nil
@@ -44,7 +44,7 @@ func newIntrospect(instanceURL, clientID, clientSecret string) introspectFunc {
 	transport := &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		OnProxyConnectResponse: checkProxy,
-		// net/http keeps connecting after a request has timed out. These two limit how long.
+		// A timed-out request keeps connecting in the background. These two limit how long.
 		DialContext:            (&net.Dialer{Timeout: introspectTimeout}).DialContext,
 		TLSHandshakeTimeout:    introspectTimeout,
 		MaxIdleConnsPerHost:    10_000, // keep one for each concurrent caller; the default is 2
@@ -71,7 +71,7 @@ func newIntrospect(instanceURL, clientID, clientSecret string) introspectFunc {
 		// With this key, net/http retries the request if the server closed a kept-alive connection
 		// just as it was reused. A key without values is not sent.
 		req.Header["Idempotency-Key"] = nil
-		// Unlike http.Client, RoundTrip follows no redirect, which would resend the token.
+		// RoundTrip does not follow redirects. After a 307, http.Client would send the token again.
 		resp, err := transport.RoundTrip(req)
 		if err != nil {
 			return claims{}, transportError(err)
@@ -95,11 +95,11 @@ func newIntrospect(instanceURL, clientID, clientSecret string) introspectFunc {
 
 // parseClaims returns the claims in the body of a response. Its errors do not quote the body.
 func parseClaims(body []byte) (claims, error) {
-	const year9999 = 253_402_300_799 // in seconds; time.Time cannot hold every float64
+	const year9999 = 253_402_300_799 // in seconds; limits exp, which can exceed an int64
 	resp := struct {
-		// encoding/json assigns a member to the field with exactly its name or, if there is none,
-		// to the first field with its name in another case. These four come first and are not
-		// used, so that "Active" is not taken for "active".
+		// encoding/json matches a member to the field with exactly its name, or else to the first
+		// field whose name differs only in case. The fields in upper case come first and are not
+		// used, so that "Active" is ignored. Claims that decide about access need one each.
 		ACTIVE, EXP, SUB json.RawMessage
 		ROLES            json.RawMessage `json:"URN:ZITADEL:IAM:ORG:PROJECT:ROLES"`
 		Active           *bool           `json:"active"`
@@ -107,7 +107,7 @@ func parseClaims(body []byte) (claims, error) {
 		claims
 	}{Exp: year9999}
 	if json.Unmarshal(body, &resp) != nil {
-		return claims{}, errors.New("the response is not introspection JSON: check ZITADEL_DOMAIN")
+		return claims{}, errors.New("not an introspection response: check ZITADEL_DOMAIN")
 	}
 	if resp.Active == nil { // RFC 7662 §2.2 requires it
 		return claims{}, errors.New("the response has no member active: check ZITADEL_DOMAIN")
@@ -121,7 +121,7 @@ func parseClaims(body []byte) (claims, error) {
 func statusError(status int, body []byte) error {
 	var oauth struct{ Error string }
 	_ = json.Unmarshal(body, &oauth) // the body need not be JSON
-	hint := "check ZITADEL_DOMAIN, http or https included, and that ZITADEL is healthy"
+	hint := "check ZITADEL_DOMAIN (http or https?) and that ZITADEL is healthy"
 	switch {
 	case status == http.StatusUnauthorized,
 		oauth.Error == "unauthorized_client", oauth.Error == "invalid_client":
@@ -130,13 +130,13 @@ func statusError(status int, body []byte) error {
 	case status == http.StatusNotFound:
 		hint = "no ZITADEL instance answers there: check ZITADEL_DOMAIN, port included"
 	case status == http.StatusTooManyRequests:
-		hint = "ZITADEL limits the rate: see INTROSPECTION_CACHE_TTL"
+		hint = "ZITADEL limits the rate: set or raise INTROSPECTION_CACHE_TTL"
 	}
 	return fmt.Errorf("status %d %s: %s", status, http.StatusText(status), hint)
 }
 
 // transportError says why there is no response. It quotes only errors that cannot contain part of
-// the response, and at most 300 characters: a certificate can name thousands of hosts.
+// ZITADEL's response, and at most 300 characters: a certificate can name thousands of hosts.
 func transportError(err error) error {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
@@ -144,46 +144,49 @@ func transportError(err error) error {
 	case errors.As(err, new(*net.OpError)), errors.As(err, new(*tls.CertificateVerificationError)),
 		errors.As(err, new(tls.RecordHeaderError)),
 		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("%.300s: check ZITADEL_DOMAIN, and SSL_CERT_FILE for a private CA", err)
+		return fmt.Errorf("%.300s: check ZITADEL_DOMAIN (http or https?) and SSL_CERT_FILE", err)
 	}
-	return errors.New("connection lost or invalid HTTP: check ZITADEL_DOMAIN, http or https included")
+	return errors.New("connection lost or invalid HTTP: check ZITADEL_DOMAIN (http or https?)")
 }
 
-// cached returns introspect with a cache. It keeps the claims of an active token for ttl, counted
-// from the request to ZITADEL, or until they expire. Callers with the same token share a request.
+// cached returns introspect with a cache that keeps the claims of an active token until they
+// expire, but not longer than ttl from the request. Concurrent calls for a token share a request.
 func cached(introspect introspectFunc, ttl time.Duration) introspectFunc {
 	type entry struct {
 		claims claims
 		err    error
-		until  time.Time     // zero while the request is pending
-		done   chan struct{} // closed when the request is done
+		until  time.Time
+		done   chan struct{} // closed when the other fields are set
 	}
 	var mu sync.Mutex
 	entries := make(map[[sha256.Size]byte]*entry) // by hash, so that no token is kept
+	pending := make(map[[sha256.Size]byte]*entry)
 	return func(ctx context.Context, token string) (claims, error) {
 		key := sha256.Sum256([]byte(token))
 		mu.Lock()
-		e := entries[key]
-		if e == nil || !e.until.IsZero() && !time.Now().Before(e.until) {
-			for other, old := range entries {
-				if len(entries) < 10_000 {
-					break
-				}
-				if !old.until.IsZero() {
-					delete(entries, other) // full: evict any entry that is not pending
-				}
-			}
+		e, ok := entries[key]
+		if !ok || !time.Now().Before(e.until) {
+			e, ok = pending[key]
+		}
+		if !ok {
 			e = &entry{done: make(chan struct{})}
-			entries[key] = e
-			go func() { // continues for other callers if this one leaves
+			pending[key] = e
+			go func() { // not canceled with ctx: other callers may be waiting
 				start := time.Now() // monotonic: setting the clock has no effect
 				e.claims, e.err = introspect(context.WithoutCancel(ctx), token)
+				e.until = start.Add(min(ttl, e.claims.expires.Sub(start)))
 				mu.Lock()
 				defer mu.Unlock()
-				e.until = start.Add(min(ttl, e.claims.expires.Sub(start)))
-				if e.err != nil || !e.claims.active {
-					delete(entries, key)
+				if e.err == nil && e.claims.active {
+					for other := range entries {
+						if len(entries) < 10_000 {
+							break
+						}
+						delete(entries, other) // full: evict any entry
+					}
+					entries[key] = e
 				}
+				delete(pending, key)
 				close(e.done)
 			}()
 		}

@@ -217,7 +217,7 @@ func respondRaw(response string) http.HandlerFunc {
 func TestUnusableResponses(t *testing.T) {
 	const (
 		credentials = "ZITADEL rejected the client credentials: check CLIENT_ID and CLIENT_SECRET"
-		other       = "check ZITADEL_DOMAIN, http or https included, and that ZITADEL is healthy"
+		other       = "check ZITADEL_DOMAIN (http or https?) and that ZITADEL is healthy"
 		notHTTP     = "connection lost or invalid HTTP: check ZITADEL_DOMAIN"
 		private     = "alice" // in a response; no error may repeat it
 		body        = `{"active":true,"username":"alice"}`
@@ -228,7 +228,7 @@ func TestUnusableResponses(t *testing.T) {
 		want    string
 	}{
 		{"not JSON", respond(200, private),
-			"the response is not introspection JSON: check ZITADEL_DOMAIN"},
+			"not an introspection response: check ZITADEL_DOMAIN"},
 		{"no active", respond(200, `{"x":"alice"}`),
 			"the response has no member active: check ZITADEL_DOMAIN"},
 		{"too long", respond(200, body+strings.Repeat(" ", 1<<20)),
@@ -243,7 +243,7 @@ func TestUnusableResponses(t *testing.T) {
 		{"404", respond(404, body),
 			"status 404 Not Found: no ZITADEL instance answers there: check ZITADEL_DOMAIN"},
 		{"429", respond(429, ""),
-			"status 429 Too Many Requests: ZITADEL limits the rate: see INTROSPECTION_CACHE_TTL"},
+			"status 429 Too Many Requests: ZITADEL limits the rate: set or raise INTROSPECTION_CACHE_TTL"},
 		{"500", respond(500, body), "status 500 Internal Server Error: " + other},
 		{"502", respond(502, body), "status 502 Bad Gateway: " + other},
 		{"201", respond(201, body), "status 201 Created: " + other},

@@ -26,14 +26,14 @@ import (
 
 func main() {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	slog.SetLogLoggerLevel(slog.LevelDebug) // drops what net/http logs about ZITADEL's responses
+	slog.SetLogLoggerLevel(slog.LevelDebug) // hides log.Printf: net/http quotes responses in it
 	if err := run(context.Background()); err != nil {
-		fmt.Fprintln(os.Stderr, err)
+		fmt.Fprintln(os.Stderr, err) // not slog, which would escape the line breaks
 		os.Exit(1)
 	}
 }
 
-// run serves the API until ctx is done or a signal arrives, and then drains it for 10 s at most.
+// run serves the API until ctx is done or a signal arrives. It gives open requests 10 s to finish.
 func run(ctx context.Context) error {
 	cfg, err := loadConfig()
 	if err != nil {
@@ -44,7 +44,6 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: set PORT to another port, or HOST to another address", err)
 	}
-
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	serveError := make(chan error, 1)
 	go func() { serveError <- server.Serve(listener) }()
@@ -76,22 +75,22 @@ func newServer(cfg config) *http.Server {
 		Handler:           newAPI(introspect),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second, // header and body
-		WriteTimeout:      15 * time.Second, // longer, so that a slow body still gets a response
+		WriteTimeout:      15 * time.Second, // longer: net/http reads the body before it responds
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64<<10 - 4096, // net/http accepts 4096 bytes more
 		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelError),
 	}
 }
 
-// config is the configuration of the program.
+// config holds the settings that loadConfig reads.
 type config struct {
 	instanceURL, clientID, clientSecret string
 	address                             string        // to listen on, host:port
 	cacheTTL                            time.Duration // 0 means no cache
 }
 
-// loadConfig reads the configuration from .env and the environment, which takes precedence unless
-// blank. Its error names every variable that is missing or wrong, but no value.
+// loadConfig copies .env into the blank variables of the environment and reads the configuration
+// from there. Its error names every variable that is missing or wrong, but no value.
 func loadConfig() (cfg config, err error) {
 	dotenv, err := godotenv.Read()
 	if err != nil && !errors.Is(err, os.ErrNotExist) { // err quotes the file, secret included
@@ -102,7 +101,6 @@ func loadConfig() (cfg config, err error) {
 			_ = os.Setenv(name, value)
 		}
 	}
-
 	var problems error
 	check := func(ok bool, problem string) {
 		if !ok {

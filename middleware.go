@@ -29,11 +29,10 @@ func requireToken(introspect introspectFunc) func(http.Handler) http.Handler {
 				refuse(w, http.StatusUnauthorized, "invalid_token", "The token is missing or malformed.")
 				return
 			}
-
 			c, err := introspect(r.Context(), token)
 			switch {
 			case err != nil:
-				if r.Context().Err() == nil { // the client is still connected
+				if r.Context().Err() == nil { // otherwise the client has disconnected
 					slog.Error("introspection failed", "reason", err)
 				}
 				w.Header().Set("Retry-After", "5") // seconds
@@ -52,7 +51,7 @@ func requireRole(role string) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if _, ok := claimsFrom(r.Context()).Roles[role]; !ok {
-				// RFC 6750 §3.1 recommends StatusForbidden. ZITADEL's Flask example returns 401.
+				// RFC 6750 §3.1 recommends 403. ZITADEL's Flask example returns 401.
 				refuse(w, http.StatusUnauthorized, "insufficient_scope", "The user lacks the role "+role+".")
 				return
 			}
@@ -127,5 +126,5 @@ func (r *statusRecorder) Write(data []byte) (int, error) {
 	return r.ResponseWriter.Write(data)
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap is for http.ResponseController. Assertions such as w.(http.Flusher) fail.
 func (r *statusRecorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
