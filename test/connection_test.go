@@ -197,17 +197,12 @@ func refusingAddress(t *testing.T) string {
 	t.Helper()
 	server := listen(t)
 	t.Cleanup(func() { _ = server.Close() })
-	local, err := net.ResolveTCPAddr("tcp", "127.0.0.1:"+pickPort(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	dialer := net.Dialer{LocalAddr: local}
-	conn, err := dialer.Dial("tcp", server.Addr().String())
+	conn, err := net.Dial("tcp", server.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	return local.String()
+	return conn.LocalAddr().String()
 }
 
 func TestConnectionRefused(t *testing.T) {
