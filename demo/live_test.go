@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"example-api-go/demo/process"
 )
 
 // liveFolder returns a clone with a .env for a stand-in. Live must not use HOST and PORT in it.
@@ -221,4 +223,16 @@ func TestLiveInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkLive(t, live, 1, public+noToken+"live: interrupted\n")
+}
+
+// The API ends, too, if the output of live or of the demo is closed.
+func TestClosedOutput(t *testing.T) {
+	t.Parallel()
+	live := start(t, filepath.Join(liveFolder(t), "demo"), []string{"TOKEN=reader-pat"},
+		"sh", "-c", filepath.Join(binaries, "live")+" | true")
+	checkLive(t, live, 0, "live: interrupted\n") // the status is that of true
+	env := []string{"PORT=" + process.FreePort(), "DEMO_ZITADEL_PORT=" + process.FreePort()}
+	term := start(t, ".", env, "sh", "-c", filepath.Join(binaries, "demo")+" | true")
+	term.wait()
+	term.checkTmp(t)
 }

@@ -50,8 +50,8 @@ Press Ctrl-C to end the demo.
 
 func main() {
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // drops the log of package op
-	ctx, stop := signal.NotifyContext(context.Background(),
-		os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt,
+		syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE) // the API would outlive these
 	defer stop()
 	if err := run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)

@@ -26,8 +26,8 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(),
-		os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt,
+		syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE) // the API would outlive these
 	defer stop()
 	err := run(ctx)
 	if ctx.Err() != nil {
