@@ -81,11 +81,13 @@ func run(ctx context.Context) error {
 	api, err := process.StartAPI(ctx, "", []string{
 		"ZITADEL_DOMAIN=" + domain, "CLIENT_ID=" + clientID, "CLIENT_SECRET=" + clientSecret,
 	}, os.Stderr)
-	if ctx.Err() != nil {
-		return nil
-	}
 	if err != nil {
-		return err
+		select { // Ctrl-C can interrupt the build before its signal arrives here
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Second):
+			return err
+		}
 	}
 	defer api.Stop()
 	fmt.Printf(welcome, api.URL, domain)
