@@ -1,5 +1,5 @@
 module example-api-go
 
-go 1.26
+go 1.26.0
 
 require github.com/joho/godotenv v1.5.1

@@ -1,8 +1,10 @@
-// Example-api-go is an HTTP API that protects its routes with ZITADEL's token introspection.
+// Example-api-go is an HTTP API that protects its routes with ZITADEL, an identity provider.
 //
-//	GET /api/public          anyone
+//	GET /api/public          any caller
 //	GET /api/private         any caller with a valid access token
 //	GET /api/private-scoped  any caller with a valid access token and the role read:messages
+//
+// It is configured by environment variables or a file .env; see .env.example.
 package main
 
 import (
@@ -10,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -26,116 +29,154 @@ import (
 
 func main() {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	slog.SetLogLoggerLevel(slog.LevelDebug) // hides log.Printf: net/http quotes responses in it
-	if err := run(context.Background()); err != nil {
-		fmt.Fprintln(os.Stderr, err) // not slog, which would escape the line breaks
+	cfg, err := loadConfig()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err) // one problem per line; the log would escape line breaks
+		os.Exit(1)
+	}
+	if err := run(cfg); err != nil {
+		slog.Error("stopped", "reason", err)
 		os.Exit(1)
 	}
 }
 
-// run serves the API until ctx is done or a signal arrives. It gives open requests 10 s to finish.
-func run(ctx context.Context) error {
-	cfg, err := loadConfig()
+// run serves the API until a signal arrives, and then gives requests in flight 10 s to finish.
+func run(cfg config) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	listener, err := net.Listen("tcp", net.JoinHostPort(cfg.host, cfg.port))
 	if err != nil {
-		return err
+		return fmt.Errorf("%w (PORT sets the port, HOST the address)", err)
+	}
+	if cfg.domain.Scheme == "http" && !isLoopback(cfg.domain.Hostname()) {
+		slog.Warn("ZITADEL_DOMAIN is not https: tokens and the client secret are sent unencrypted")
 	}
 	server := newServer(cfg)
-	listener, err := net.Listen("tcp", server.Addr)
-	if err != nil {
-		return fmt.Errorf("%w: set PORT to another port, or HOST to another address", err)
-	}
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	serveError := make(chan error, 1)
-	go func() { serveError <- server.Serve(listener) }()
-	slog.Info("ready", "url", "http://"+server.Addr)
+	serveErr := make(chan error, 1)
+	go func() { serveErr <- server.Serve(listener) }()
+	port := strconv.Itoa(listener.Addr().(*net.TCPAddr).Port) // PORT may be 0
+	slog.Info("ready", "url", "http://"+net.JoinHostPort(cfg.host, port))
+
 	select {
-	case err := <-serveError:
+	case err := <-serveErr:
 		return err
 	case <-ctx.Done():
 	}
-	stop() // a second signal kills the process
+	stop() // from here on, a signal kills the process
 	slog.Info("stopping: waiting for requests in flight")
 	drainCtx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := server.Shutdown(drainCtx); err != nil {
-		slog.Error("requests cut off", "reason", err)
-		return errors.Join(err, server.Close())
+		return fmt.Errorf("requests cut off: %w", err)
 	}
 	return nil
 }
 
 // newServer returns the server of the API.
 func newServer(cfg config) *http.Server {
-	introspect := newIntrospect(cfg.instanceURL, cfg.clientID, cfg.clientSecret)
+	introspect := newIntrospector(cfg.domain.String(), cfg.clientID, cfg.clientSecret).introspect
 	if cfg.cacheTTL > 0 {
-		introspect = cached(introspect, cfg.cacheTTL)
+		introspect = newCache(introspect, cfg.cacheTTL).introspect
 	}
 	return &http.Server{
-		Addr:              cfg.address,
 		Handler:           newAPI(introspect),
 		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second, // header and body
-		WriteTimeout:      15 * time.Second, // longer: net/http reads the body before it responds
+		ReadTimeout:       30 * time.Second, // header and body
+		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64<<10 - 4096, // net/http accepts 4096 bytes more
+		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelError),
 	}
 }
 
-// config holds the settings that loadConfig reads.
+// config is the configuration of the API. .env.example explains its variables.
 type config struct {
-	instanceURL, clientID, clientSecret string
-	address                             string        // to listen on, host:port
-	cacheTTL                            time.Duration // 0 means no cache
+	domain                 *url.URL // of the ZITADEL instance
+	clientID, clientSecret string
+	host, port             string        // to listen on
+	cacheTTL               time.Duration // 0 means no cache
 }
 
-// loadConfig copies .env into the blank variables of the environment and reads the configuration
-// from there. Its error names every variable that is missing or wrong, but no value.
-func loadConfig() (cfg config, err error) {
-	dotenv, err := godotenv.Read()
-	if err != nil && !errors.Is(err, os.ErrNotExist) { // err quotes the file, secret included
-		return cfg, errors.New(".env cannot be read: is it a file with lines as in .env.example?")
+// loadConfig reads the configuration from the environment and, for what is not set or blank
+// there, from .env. Its error has a line for each variable that is missing or wrong.
+func loadConfig() (config, error) {
+	dotenv, err := readDotenv()
+	if err != nil {
+		return config{}, err
 	}
-	for name, value := range dotenv {
+	getenv := func(name, fallback string) string {
+		return cmp.Or(strings.TrimSpace(os.Getenv(name)), strings.TrimSpace(dotenv[name]), fallback)
+	}
+	cfg := config{
+		clientID:     getenv("CLIENT_ID", ""),
+		clientSecret: getenv("CLIENT_SECRET", ""),
+		host:         getenv("HOST", "localhost"),
+		port:         getenv("PORT", "5000"),
+	}
+
+	var problems []error
+	for _, name := range []string{"ZITADEL_DOMAIN", "CLIENT_ID", "CLIENT_SECRET"} {
 		if getenv(name, "") == "" {
-			_ = os.Setenv(name, value)
+			problems = append(problems, errors.New(name+" is not set"))
 		}
 	}
-	var problems error
-	check := func(ok bool, problem string) {
-		if !ok {
-			problems = errors.Join(problems, errors.New(problem))
+	incomplete := len(problems) > 0
+	if domain := getenv("ZITADEL_DOMAIN", ""); domain != "" {
+		cfg.domain, err = parseDomain(domain)
+		if err != nil {
+			problems = append(problems, err)
 		}
 	}
-	cfg.instanceURL = strings.TrimSuffix(getenv("ZITADEL_DOMAIN", ""), "/")
-	if !strings.Contains(cfg.instanceURL, "://") {
-		cfg.instanceURL = "https://" + cfg.instanceURL
-	}
-	u, err := url.Parse(cfg.instanceURL)
-	check(err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != "" &&
-		strings.EqualFold(cfg.instanceURL, u.Scheme+"://"+u.Host), // no path and no query
-		"ZITADEL_DOMAIN must be a URL without a path: https://my-instance-abcdef.zitadel.cloud")
-	// Keep spaces, but not the line break of a value that was read from a file.
-	cfg.clientID = strings.TrimRight(os.Getenv("CLIENT_ID"), "\r\n")
-	cfg.clientSecret = strings.TrimRight(os.Getenv("CLIENT_SECRET"), "\r\n")
-	check(getenv("CLIENT_ID", "") != "", "CLIENT_ID must be the client ID of the application")
-	check(getenv("CLIENT_SECRET", "") != "", "CLIENT_SECRET must be the application's client secret")
-	port := getenv("PORT", "5000")
-	number, err := strconv.ParseUint(port, 10, 16)
-	check(err == nil && number > 0, "PORT must be a number from 1 to 65535")
-	cfg.address = net.JoinHostPort(getenv("HOST", "localhost"), port)
 	cfg.cacheTTL, err = time.ParseDuration(getenv("INTROSPECTION_CACHE_TTL", "0"))
-	check(err == nil && cfg.cacheTTL >= 0, "INTROSPECTION_CACHE_TTL must be a duration such as 30s")
-	if problems != nil {
-		return cfg, fmt.Errorf("%w\nCopy .env.example to .env and edit it, or run make demo", problems)
+	if err != nil || cfg.cacheTTL < 0 {
+		problems = append(problems, errors.New("INTROSPECTION_CACHE_TTL must be a duration such as 30s"))
 	}
-	if u.Scheme == "http" && u.Hostname() != "localhost" && !net.ParseIP(u.Hostname()).IsLoopback() {
-		slog.Warn("ZITADEL_DOMAIN is not https: the client secret and tokens are sent unencrypted")
+	if incomplete && dotenv == nil {
+		problems = append(problems, errors.New("copy .env.example to .env and fill it in, "+
+			"or run make demo to try the API without a ZITADEL instance"))
 	}
-	return cfg, nil
+	if incomplete && dotenv != nil {
+		problems = append(problems, errors.New("fill it in in .env"))
+	}
+	return cfg, errors.Join(problems...)
 }
 
-// getenv returns the value of a variable, or fallback if it is blank.
-func getenv(name, fallback string) string {
-	return cmp.Or(strings.TrimSpace(os.Getenv(name)), fallback)
+// readDotenv returns the variables in .env, or nil if there is no such file.
+func readDotenv() (map[string]string, error) {
+	dotenv, err := godotenv.Read()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
+		return nil, err
+	}
+	if err != nil { // err quotes the file, which has the client secret in it
+		return nil, errors.New(".env cannot be parsed: its lines must look like NAME=value, " +
+			"and the file must be UTF-8 without a byte order mark")
+	}
+	return dotenv, nil
+}
+
+// parseDomain parses the URL of a ZITADEL instance. A bare host name means https.
+func parseDomain(domain string) (*url.URL, error) {
+	if !strings.Contains(domain, "://") {
+		domain = "https://" + domain
+	}
+	u, err := url.Parse(strings.TrimSuffix(domain, "/"))
+	if err != nil || u.Hostname() == "" {
+		return nil, errors.New(
+			"ZITADEL_DOMAIN must be a URL such as https://my-instance-abcdef.zitadel.cloud")
+	}
+	if u.Scheme != "https" && u.Scheme != "http" {
+		return nil, errors.New("ZITADEL_DOMAIN must have the scheme https or http")
+	}
+	if u.String() != u.Scheme+"://"+u.Host {
+		return nil, errors.New("ZITADEL_DOMAIN must have no path: only a scheme, a host name and a port")
+	}
+	return u, nil
+}
+
+// isLoopback reports whether host is the local machine.
+func isLoopback(host string) bool {
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }

@@ -1,130 +1,129 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
 	"time"
 )
 
-// requireToken returns middleware that admits requests with a valid access token.
-func requireToken(introspect introspectFunc) func(http.Handler) http.Handler {
-	return func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Cache-Control", "no-store")
-			scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-			token = strings.TrimLeft(token, " ")
-			switch {
-			case len(r.Header.Values("Authorization")) > 1:
-				refuse(w, http.StatusBadRequest, "invalid_request", "Send only one Authorization header.")
-				return
-			case !strings.EqualFold(scheme, "Bearer"): // RFC 9110 §11.1: case-insensitive
-				w.Header().Set("WWW-Authenticate", `Bearer realm="api"`) // RFC 6750 §3.1: no error code
-				writeError(w, http.StatusUnauthorized, "missing_authorization", "Send a bearer token.")
-				return
-			case !isBearerToken(token):
-				refuse(w, http.StatusUnauthorized, "invalid_token", "The token is missing or malformed.")
-				return
-			}
-			c, err := introspect(r.Context(), token)
-			switch {
-			case err != nil:
-				if r.Context().Err() == nil { // otherwise the client has disconnected
-					slog.Error("introspection failed", "reason", err)
-				}
-				w.Header().Set("Retry-After", "5") // seconds
-				writeError(w, http.StatusServiceUnavailable, "temporarily_unavailable", "Try again later.")
-			case !c.active, !time.Now().Before(c.expires):
-				refuse(w, http.StatusUnauthorized, "invalid_token", "The token is expired or invalid.")
-			default:
-				next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), claimsKey{}, c)))
-			}
-		})
-	}
+// requireToken returns a handler that calls next for requests with a valid access token, and
+// refuses others. In next, claimsFrom returns the claims of the token.
+func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		token, ok := bearerToken(r)
+		if !ok {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="api"`) // RFC 6750 §3.1: no error
+			writeError(w, r, http.StatusUnauthorized, "missing_authorization",
+				"Send one Authorization header with the scheme Bearer and an access token.")
+			return
+		}
+		c, err := introspect(r.Context(), token)
+		if err != nil && errors.Is(r.Context().Err(), context.Canceled) {
+			writeError(w, r, statusClientClosedRequest, "client_closed_request",
+				"The client closed the connection.")
+			return
+		}
+		if err != nil {
+			slog.Error("introspection failed", "reason", err)
+			w.Header().Set("Retry-After", "5") // seconds
+			writeError(w, r, http.StatusServiceUnavailable, "temporarily_unavailable",
+				"The access token cannot be checked at the moment. Try again later.")
+			return
+		}
+		if !c.Active || c.expired() {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="api", error="invalid_token"`)
+			writeError(w, r, http.StatusUnauthorized, "invalid_token",
+				"The access token is not valid or has expired.")
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), claimsKey{}, c)))
+	})
 }
 
-// requireRole returns middleware, for use behind requireToken, that admits users with a role.
-func requireRole(role string) func(http.Handler) http.Handler {
-	return func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if _, ok := claimsFrom(r.Context()).Roles[role]; !ok {
-				// RFC 6750 §3.1 recommends 403. ZITADEL's Flask example returns 401.
-				refuse(w, http.StatusUnauthorized, "insufficient_scope", "The user lacks the role "+role+".")
-				return
-			}
-			next.ServeHTTP(w, r)
-		})
-	}
+// requireRole returns a handler, for use inside requireToken, that calls next if the user has
+// the role, and refuses the request otherwise.
+func requireRole(role string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, ok := claimsFrom(r.Context()).Roles[role]; !ok {
+			// 401 as in ZITADEL's Flask example. RFC 6750 §3.1 recommends 403.
+			w.Header().Set("WWW-Authenticate", `Bearer realm="api", error="insufficient_scope"`)
+			writeError(w, r, http.StatusUnauthorized, "insufficient_scope",
+				"The user does not have the role "+role+".")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
-// claimsFrom returns the claims of the access token that requireToken has admitted.
+// claimsFrom returns the claims of the access token that requireToken accepted.
 func claimsFrom(ctx context.Context) claims {
 	c, _ := ctx.Value(claimsKey{}).(claims)
 	return c
 }
 
+// claimsKey is the context key of the claims.
 type claimsKey struct{}
 
-// isBearerToken reports whether s has the syntax of a b64token (RFC 6750 §2.1).
-func isBearerToken(s string) bool {
-	s = strings.TrimRight(s, "=")
-	for _, c := range s {
-		alphanumeric := 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9'
-		if !alphanumeric && !strings.ContainsRune("-._~+/", c) {
-			return false
-		}
+// bearerToken returns the access token in the Authorization header (RFC 6750 §2.1), if the
+// request has exactly one such header with exactly one token.
+func bearerToken(r *http.Request) (token string, ok bool) {
+	headers := r.Header.Values("Authorization")
+	if len(headers) != 1 {
+		return "", false
 	}
-	return s != ""
+	words := strings.Fields(headers[0])
+	if len(words) != 2 || !strings.EqualFold(words[0], "Bearer") {
+		return "", false
+	}
+	return words[1], true
 }
 
-// refuse writes an error response with a WWW-Authenticate challenge (RFC 6750 §3).
-func refuse(w http.ResponseWriter, status int, code, description string) {
-	w.Header().Set("WWW-Authenticate", `Bearer realm="api", error="`+code+`"`)
-	writeError(w, status, code, description)
-}
-
-// writeError writes an error response.
-func writeError(w http.ResponseWriter, status int, code, description string) {
+// writeJSON writes a response with v as its body.
+func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	body, _ := json.Marshal(map[string]string{"code": code, "description": description})
-	_, _ = w.Write(body)
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		slog.Warn("response not written", "reason", err)
+	}
 }
 
-// logRequests logs a line for each request, with status 0 if next panics. net/http logs the panic.
+// writeError writes an error response and logs its code.
+func writeError(w http.ResponseWriter, r *http.Request, status int, code, description string) {
+	slog.Info("refused", "method", r.Method, "path", r.URL.Path, "code", code)
+	writeJSON(w, status, map[string]string{"code": code, "description": description})
+}
+
+// statusClientClosedRequest is nginx's status for a client that left before the response.
+const statusClientClosedRequest = 499
+
+// logRequests returns a handler that calls next and logs a line for each request.
 func logRequests(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start, status := time.Now(), 0
-		defer func() {
-			slog.Info("request", "method", r.Method, "path", r.URL.Path,
-				"status", status, "duration", time.Since(start))
-		}()
-		recorder := &statusRecorder{ResponseWriter: w}
-		next.ServeHTTP(recorder, r)
-		status = cmp.Or(recorder.status, http.StatusOK)
+		start := time.Now()
+		rec := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
+		next.ServeHTTP(rec, r)
+		slog.Info("request", "method", r.Method, "path", r.URL.Path,
+			"status", rec.status, "duration", time.Since(start))
 	})
 }
 
-// statusRecorder records the status of a response.
+// statusRecorder is a ResponseWriter that remembers the status.
 type statusRecorder struct {
 	http.ResponseWriter
-	status int // 0 until it is written
+	status int
 }
 
 func (r *statusRecorder) WriteHeader(status int) {
-	if r.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
-		r.status = status // the final status, not an informational one
-	}
+	r.status = status
 	r.ResponseWriter.WriteHeader(status)
 }
 
-func (r *statusRecorder) Write(data []byte) (int, error) {
-	r.status = cmp.Or(r.status, http.StatusOK)
-	return r.ResponseWriter.Write(data)
+// Unwrap lets http.ResponseController reach the original ResponseWriter.
+func (r *statusRecorder) Unwrap() http.ResponseWriter {
+	return r.ResponseWriter
 }
-
-// Unwrap is for http.ResponseController. Assertions such as w.(http.Flusher) fail.
-func (r *statusRecorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

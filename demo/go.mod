@@ -1,6 +1,6 @@
 module example-api-go/demo
 
-go 1.26
+go 1.26.0
 
 tool example-api-go/demo/live
 
