@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// maxCacheEntries bounds the memory of a cache, whatever tokens callers send.
+// maxCacheEntries is the largest number of entries in a cache.
 const maxCacheEntries = 10_000
 
 // A cache keeps the claims of active tokens, and lets concurrent callers with the same token
@@ -25,22 +25,22 @@ type cache struct {
 // tokenHash identifies a token, so that the cache need not keep the token itself.
 type tokenHash [sha256.Size]byte
 
-// cacheEntry has the claims of an active token.
+// cacheEntry holds the claims of an active token.
 type cacheEntry struct {
 	claims claims
 	until  time.Time
 }
 
-// cacheCall is an introspection that one caller makes and others wait for. The caller sets the
-// other fields before it closes done.
+// cacheCall is an introspection. The request that makes it sets the other fields and then closes
+// done; requests with the same token wait for that.
 type cacheCall struct {
 	done     chan struct{}
 	claims   claims
 	err      error
-	canceled bool // the caller left: those who wait try again
+	canceled bool // its client left: those who wait try again
 }
 
-// newCache returns a cache that keeps the claims that introspect returns for ttl.
+// newCache returns a cache that calls introspect and keeps active claims for ttl.
 func newCache(introspect introspectFunc, ttl time.Duration) *cache {
 	return &cache{
 		next:    introspect,
@@ -53,9 +53,9 @@ func newCache(introspect introspectFunc, ttl time.Duration) *cache {
 // introspect returns the claims of a token: from the cache, from a call in progress, or from a
 // call that it makes. It is an introspectFunc.
 func (c *cache) introspect(ctx context.Context, token string) (claims, error) {
-	// A caller waits no longer than this, however many calls are canceled meanwhile.
-	waitCtx, stop := context.WithTimeout(ctx, introspectTimeout)
-	defer stop()
+	// Limit the wait, even if one call after the other is canceled.
+	waitCtx, cancel := context.WithTimeout(ctx, introspectTimeout)
+	defer cancel()
 	hash := tokenHash(sha256.Sum256([]byte(token)))
 	for waitCtx.Err() == nil {
 		c.mu.Lock()
@@ -66,11 +66,10 @@ func (c *cache) introspect(ctx context.Context, token string) (claims, error) {
 		}
 		call, ok := c.calls[hash]
 		if !ok {
-			call = &cacheCall{done: make(chan struct{}), err: errPanic}
+			call = &cacheCall{done: make(chan struct{})}
 			c.calls[hash] = call
 			c.mu.Unlock()
-			defer c.finish(ctx, hash, call, time.Now()) // deferred for the sake of a panic
-			call.claims, call.err = c.next(waitCtx, token)
+			c.run(ctx, waitCtx, call, hash, token)
 			return call.claims, call.err
 		}
 		c.mu.Unlock()
@@ -86,22 +85,27 @@ func (c *cache) introspect(ctx context.Context, token string) (claims, error) {
 	return claims{}, waitCtx.Err()
 }
 
-// errPanic is the error of a call whose introspection has panicked.
+// errPanic is the error of a call that has panicked.
 var errPanic = errors.New("the introspection panicked")
 
-// finish keeps the claims of a call that started at start, and hands its result to those who wait.
-func (c *cache) finish(ctx context.Context, hash tokenHash, call *cacheCall, start time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if call.err == nil && call.claims.Active {
-		c.store(hash, cacheEntry{call.claims, start.Add(c.ttl)})
-	}
-	call.canceled = call.err != nil && ctx.Err() != nil
-	delete(c.calls, hash)
-	close(call.done)
+// run makes a call. Its client has left if ctx is done; waitCtx limits the call.
+func (c *cache) run(ctx, waitCtx context.Context, call *cacheCall, hash tokenHash, token string) {
+	start := time.Now()
+	defer func() { // in case of a panic too
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if call.err == nil && call.claims.Active {
+			c.store(hash, cacheEntry{call.claims, start.Add(c.ttl)})
+		}
+		call.canceled = call.err != nil && ctx.Err() != nil
+		delete(c.calls, hash)
+		close(call.done)
+	}()
+	call.err = errPanic // unless next returns
+	call.claims, call.err = c.next(waitCtx, token)
 }
 
-// store adds an entry. If the cache is full, the entry takes the place of any other.
+// store adds an entry. In a full cache, a new entry takes the place of an arbitrary one.
 func (c *cache) store(hash tokenHash, entry cacheEntry) {
 	_, known := c.entries[hash]
 	if !known && len(c.entries) >= maxCacheEntries {

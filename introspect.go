@@ -20,18 +20,19 @@ const introspectTimeout = 5 * time.Second
 // about the token.
 type introspectFunc func(ctx context.Context, token string) (claims, error)
 
-// claims is what ZITADEL reports about an access token (RFC 7662 §2.2).
+// claims is what ZITADEL reports about an access token (RFC 7662 §2.2). Requests may share it:
+// do not change Roles.
 type claims struct {
 	Active   bool
 	Expires  time.Time // zero if the token does not expire
-	Subject  string    // ID of the user
+	Subject  string    // the user's ID, for your handlers
 	Username string
-	Roles    map[string]any // by role: an object with the organizations that granted it
+	Roles    map[string]any // the keys are the user's roles, the values say who granted them
 }
 
 // expired reports whether the token has expired.
 func (c claims) expired() bool {
-	return !c.Expires.IsZero() && !time.Now().Before(c.Expires)
+	return !c.Expires.IsZero() && time.Until(c.Expires) <= 0
 }
 
 // introspector calls the introspection endpoint of a ZITADEL instance.
@@ -41,11 +42,9 @@ type introspector struct {
 	clientID, clientSecret string
 }
 
-// newIntrospector returns an introspector for the instance at the URL domain, which has no path.
-// It authenticates with Client Secret Basic.
+// newIntrospector returns an introspector for the instance at domain, a URL without a path.
 func newIntrospector(domain, clientID, clientSecret string) *introspector {
-	// net/http retries a request whose connection was closed just as it was reused, but only
-	// reliably over HTTP/1.1.
+	// Over HTTP/2, net/http does not retry a request whose connection turns out to be closed.
 	http1 := new(http.Protocols)
 	http1.SetHTTP1(true)
 	return &introspector{
@@ -54,10 +53,10 @@ func newIntrospector(domain, clientID, clientSecret string) *introspector {
 			Transport: &http.Transport{
 				Proxy:     http.ProxyFromEnvironment,
 				Protocols: http1,
-				// Connecting goes on after a request has timed out. These two limit it.
+				// A dial can outlive the request that started it. These two limit it.
 				DialContext:         (&net.Dialer{Timeout: introspectTimeout}).DialContext,
 				TLSHandshakeTimeout: introspectTimeout,
-				MaxIdleConnsPerHost: 10_000, // one for each concurrent caller; the default is 2
+				MaxIdleConnsPerHost: 10_000, // in effect no limit; with the default, 2, most are closed
 				IdleConnTimeout:     90 * time.Second,
 			},
 			// A redirect would carry the token elsewhere.
@@ -69,19 +68,19 @@ func newIntrospector(domain, clientID, clientSecret string) *introspector {
 	}
 }
 
-// introspect sends an access token to the introspection endpoint and returns its claims
-// (RFC 7662). It is an introspectFunc.
+// introspect returns the claims of an access token (RFC 7662). It authenticates with Client
+// Secret Basic. It is an introspectFunc.
 func (i *introspector) introspect(ctx context.Context, token string) (claims, error) {
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
 	req, err := http.NewRequestWithContext(ctx, "POST", i.endpoint, strings.NewReader(form.Encode()))
 	if err != nil {
 		return claims{}, err
 	}
-	// RFC 6749 §2.3.1: the client ID and the client secret are form-encoded first.
+	// Both are form-encoded (RFC 6749 §2.3.1).
 	req.SetBasicAuth(url.QueryEscape(i.clientID), url.QueryEscape(i.clientSecret))
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
-	// This key tells net/http that it may retry the request. A key without a value is not sent.
+	// This header lets http.Transport retry the request. With a nil value, it is not sent.
 	req.Header["Idempotency-Key"] = nil
 
 	resp, err := i.client.Do(req)
@@ -103,7 +102,7 @@ func (i *introspector) introspect(ctx context.Context, token string) (claims, er
 	return parseClaims(body)
 }
 
-// statusHint says what to check if the introspection endpoint responds with a status other than 200.
+// statusHint says what to check after a response with a status other than 200.
 func statusHint(status int) string {
 	switch status {
 	case http.StatusBadRequest, http.StatusUnauthorized:
@@ -118,11 +117,11 @@ func statusHint(status int) string {
 	return "check ZITADEL_DOMAIN, and that ZITADEL is healthy"
 }
 
-// parseClaims returns the claims in the body of a response with status 200.
+// parseClaims returns the claims in the body of an introspection response.
 //
-// It decodes into a map, since member names must match exactly. Decoding into a struct ignores
-// case: the owner of any organization could give its users any role, by an Action that adds
-// the claim URN:ZITADEL:IAM:ORG:PROJECT:ROLES.
+// It decodes into a map and not into a struct, since encoding/json ignores case when it matches
+// names with struct fields. Then an organization's owner could give its users any role, by an
+// Action that adds the claim URN:ZITADEL:IAM:ORG:PROJECT:ROLES.
 func parseClaims(body []byte) (claims, error) {
 	var members map[string]any
 	if err := json.Unmarshal(body, &members); err != nil {

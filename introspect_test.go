@@ -170,6 +170,21 @@ type transport func(*http.Request) (*http.Response, error)
 
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
 
+func TestIntrospectionTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newIntrospector("https://zitadel.invalid", "id", "secret")
+		i.client.Transport = transport(func(r *http.Request) (*http.Response, error) {
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		})
+		start := time.Now()
+		_, err := i.introspect(t.Context(), testToken)
+		if got := time.Since(start); err == nil || got != 5*time.Second {
+			t.Errorf("got error %v after %s, want one after 5s", err, got)
+		}
+	})
+}
+
 // The responses in testdata were recorded from a ZITADEL v4 server.
 func TestRecordedResponses(t *testing.T) {
 	const (

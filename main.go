@@ -54,7 +54,7 @@ func run(cfg config) error {
 	server := newServer(cfg)
 	serveErr := make(chan error, 1)
 	go func() { serveErr <- server.Serve(listener) }()
-	port := strconv.Itoa(listener.Addr().(*net.TCPAddr).Port) // PORT may be 0
+	port := strconv.Itoa(listener.Addr().(*net.TCPAddr).Port) // the real one if PORT is 0
 	slog.Info("ready", "url", "http://"+net.JoinHostPort(cfg.host, port))
 
 	select {
@@ -62,7 +62,7 @@ func run(cfg config) error {
 		return err
 	case <-ctx.Done():
 	}
-	stop() // from here on, a signal kills the process
+	stop() // a second signal kills the process
 	slog.Info("stopping: waiting for requests in flight")
 	drainCtx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -72,7 +72,7 @@ func run(cfg config) error {
 	return nil
 }
 
-// newServer returns the server of the API.
+// newServer returns the HTTP server of the API.
 func newServer(cfg config) *http.Server {
 	introspect := newIntrospector(cfg.domain.String(), cfg.clientID, cfg.clientSecret).introspect
 	if cfg.cacheTTL > 0 {
@@ -84,8 +84,9 @@ func newServer(cfg config) *http.Server {
 		ReadTimeout:       30 * time.Second, // header and body
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelError),
+		MaxHeaderBytes:    16 << 10, // the default is 1 MiB
+		// Log panics in handlers at level ERROR.
+		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelError),
 	}
 }
 
@@ -97,8 +98,8 @@ type config struct {
 	cacheTTL               time.Duration // 0 means no cache
 }
 
-// loadConfig reads the configuration from the environment and, for what is not set or blank
-// there, from .env. Its error has a line for each variable that is missing or wrong.
+// loadConfig reads the configuration from the environment. A variable that is unset or blank
+// there is taken from .env. The error has a line for each variable that is missing or wrong.
 func loadConfig() (config, error) {
 	dotenv, err := readDotenv()
 	if err != nil {
@@ -107,21 +108,24 @@ func loadConfig() (config, error) {
 	getenv := func(name, fallback string) string {
 		return cmp.Or(strings.TrimSpace(os.Getenv(name)), strings.TrimSpace(dotenv[name]), fallback)
 	}
+	var problems []error
+	require := func(name string) string {
+		value := getenv(name, "")
+		if value == "" {
+			problems = append(problems, errors.New(name+" is not set"))
+		}
+		return value
+	}
+	domain := require("ZITADEL_DOMAIN")
 	cfg := config{
-		clientID:     getenv("CLIENT_ID", ""),
-		clientSecret: getenv("CLIENT_SECRET", ""),
+		clientID:     require("CLIENT_ID"),
+		clientSecret: require("CLIENT_SECRET"),
 		host:         getenv("HOST", "localhost"),
 		port:         getenv("PORT", "5000"),
 	}
-
-	var problems []error
-	for _, name := range []string{"ZITADEL_DOMAIN", "CLIENT_ID", "CLIENT_SECRET"} {
-		if getenv(name, "") == "" {
-			problems = append(problems, errors.New(name+" is not set"))
-		}
-	}
 	incomplete := len(problems) > 0
-	if domain := getenv("ZITADEL_DOMAIN", ""); domain != "" {
+
+	if domain != "" {
 		cfg.domain, err = parseDomain(domain)
 		if err != nil {
 			problems = append(problems, err)
@@ -131,12 +135,12 @@ func loadConfig() (config, error) {
 	if err != nil || cfg.cacheTTL < 0 {
 		problems = append(problems, errors.New("INTROSPECTION_CACHE_TTL must be a duration such as 30s"))
 	}
-	if incomplete && dotenv == nil {
-		problems = append(problems, errors.New("copy .env.example to .env and fill it in, "+
-			"or run make demo to try the API without a ZITADEL instance"))
-	}
-	if incomplete && dotenv != nil {
-		problems = append(problems, errors.New("fill it in in .env"))
+	if incomplete {
+		advice := "set what is missing in .env"
+		if dotenv == nil {
+			advice = "copy .env.example to .env and fill it in, or try the demo: make demo"
+		}
+		problems = append(problems, errors.New(advice))
 	}
 	return cfg, errors.Join(problems...)
 }
@@ -144,17 +148,18 @@ func loadConfig() (config, error) {
 // readDotenv returns the variables in .env, or nil if there is no such file.
 func readDotenv() (map[string]string, error) {
 	dotenv, err := godotenv.Read()
+	if err == nil {
+		return dotenv, nil
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if _, ok := errors.AsType[*fs.PathError](err); ok {
 		return nil, err
 	}
-	if err != nil { // err quotes the file, which has the client secret in it
-		return nil, errors.New(".env cannot be parsed: its lines must look like NAME=value, " +
-			"and the file must be UTF-8 without a byte order mark")
-	}
-	return dotenv, nil
+	// err quotes the file, and so maybe the client secret.
+	return nil, errors.New(".env cannot be parsed: its lines must look like NAME=value, " +
+		"and the file must be UTF-8 without a byte order mark")
 }
 
 // parseDomain parses the URL of a ZITADEL instance. A bare host name means https.
@@ -170,13 +175,14 @@ func parseDomain(domain string) (*url.URL, error) {
 	if u.Scheme != "https" && u.Scheme != "http" {
 		return nil, errors.New("ZITADEL_DOMAIN must have the scheme https or http")
 	}
-	if u.String() != u.Scheme+"://"+u.Host {
-		return nil, errors.New("ZITADEL_DOMAIN must have no path: only a scheme, a host name and a port")
+	if u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("ZITADEL_DOMAIN must be a URL without a path, only scheme, host and port")
 	}
 	return u, nil
 }
 
-// isLoopback reports whether host is the local machine.
+// isLoopback reports whether host is localhost or a loopback address.
 func isLoopback(host string) bool {
-	return host == "localhost" || net.ParseIP(host).IsLoopback()
+	ip := net.ParseIP(host) // nil, which is no loopback address, if host is a name
+	return host == "localhost" || ip.IsLoopback()
 }

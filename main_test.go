@@ -41,14 +41,13 @@ func TestConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	const (
-		copyExample = "\ncopy .env.example to .env and fill it in, " +
-			"or run make demo to try the API without a ZITADEL instance"
-		fillIn  = "\nfill it in in .env"
-		nothing = "ZITADEL_DOMAIN is not set\nCLIENT_ID is not set\nCLIENT_SECRET is not set"
+		copyExample = "\ncopy .env.example to .env and fill it in, or try the demo: make demo"
+		fillIn      = "\nset what is missing in .env"
+		nothing     = "ZITADEL_DOMAIN is not set\nCLIENT_ID is not set\nCLIENT_SECRET is not set"
 
 		noURL    = "ZITADEL_DOMAIN must be a URL such as https://my-instance-abcdef.zitadel.cloud"
 		noScheme = "ZITADEL_DOMAIN must have the scheme https or http"
-		hasPath  = "ZITADEL_DOMAIN must have no path: only a scheme, a host name and a port"
+		hasPath  = "ZITADEL_DOMAIN must be a URL without a path, only scheme, host and port"
 		noTTL    = "INTROSPECTION_CACHE_TTL must be a duration such as 30s"
 		noDotenv = ".env cannot be parsed: its lines must look like NAME=value, " +
 			"and the file must be UTF-8 without a byte order mark"
@@ -122,7 +121,7 @@ func TestUnreadableDotenv(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := loadConfig()
-	if err == nil || !strings.Contains(err.Error(), ".env: ") || strings.Contains(err.Error(), "not set") {
+	if err == nil || !strings.HasPrefix(err.Error(), "read .env: ") {
 		t.Errorf("got error %v, want the reason why .env cannot be read", err)
 	}
 }

@@ -14,18 +14,19 @@ import (
 // refuses others. In next, claimsFrom returns the claims of the token.
 func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Cache-Control", "no-store") // the response depends on the token
 		token, ok := bearerToken(r)
 		if !ok {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="api"`) // RFC 6750 §3.1: no error
+			// No error code where no token was sent (RFC 6750 §3.1).
+			w.Header().Set("WWW-Authenticate", `Bearer realm="api"`)
 			writeError(w, r, http.StatusUnauthorized, "missing_authorization",
 				"Send one Authorization header with the scheme Bearer and an access token.")
 			return
 		}
 		c, err := introspect(r.Context(), token)
 		if err != nil && errors.Is(r.Context().Err(), context.Canceled) {
-			writeError(w, r, statusClientClosedRequest, "client_closed_request",
-				"The client closed the connection.")
+			// The client has left. 499 is nginx's status for that.
+			writeError(w, r, 499, "client_closed_request", "The client closed the request.")
 			return
 		}
 		if err != nil {
@@ -35,7 +36,7 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 				"The access token cannot be checked at the moment. Try again later.")
 			return
 		}
-		if !c.Active || c.expired() {
+		if !c.Active || c.expired() { // cached claims can be active and expired
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api", error="invalid_token"`)
 			writeError(w, r, http.StatusUnauthorized, "invalid_token",
 				"The access token is not valid or has expired.")
@@ -50,7 +51,7 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 func requireRole(role string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, ok := claimsFrom(r.Context()).Roles[role]; !ok {
-			// 401 as in ZITADEL's Flask example. RFC 6750 §3.1 recommends 403.
+			// 401 as in ZITADEL's Flask example; RFC 6750 §3.1 recommends 403.
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api", error="insufficient_scope"`)
 			writeError(w, r, http.StatusUnauthorized, "insufficient_scope",
 				"The user does not have the role "+role+".")
@@ -60,7 +61,8 @@ func requireRole(role string, next http.Handler) http.Handler {
 	})
 }
 
-// claimsFrom returns the claims of the access token that requireToken accepted.
+// claimsFrom returns the claims of the access token in a handler behind requireToken. Elsewhere
+// they are empty.
 func claimsFrom(ctx context.Context) claims {
 	c, _ := ctx.Value(claimsKey{}).(claims)
 	return c
@@ -92,14 +94,11 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	}
 }
 
-// writeError writes an error response and logs its code.
+// writeError writes an error response. It logs the code, which the line of logRequests lacks.
 func writeError(w http.ResponseWriter, r *http.Request, status int, code, description string) {
-	slog.Info("refused", "method", r.Method, "path", r.URL.Path, "code", code)
+	slog.Info("error response", "method", r.Method, "path", r.URL.Path, "code", code)
 	writeJSON(w, status, map[string]string{"code": code, "description": description})
 }
-
-// statusClientClosedRequest is nginx's status for a client that left before the response.
-const statusClientClosedRequest = 499
 
 // logRequests returns a handler that calls next and logs a line for each request.
 func logRequests(next http.Handler) http.Handler {

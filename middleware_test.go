@@ -54,16 +54,16 @@ func TestRequestLog(t *testing.T) {
 			`level=INFO msg=request method=GET path=/api/private status=200 duration=`,
 		}},
 		{"refused", "/api/private", introspectAs(claims{}, nil), []string{
-			`level=INFO msg=refused method=GET path=/api/private code=invalid_token`,
+			`level=INFO msg="error response" method=GET path=/api/private code=invalid_token`,
 			`level=INFO msg=request method=GET path=/api/private status=401 duration=`,
 		}},
 		{"role missing", "/api/private-scoped", introspectAs(claims{Active: true}, nil), []string{
-			`level=INFO msg=refused method=GET path=/api/private-scoped code=insufficient_scope`,
+			`level=INFO msg="error response" method=GET path=/api/private-scoped code=insufficient_scope`,
 			`level=INFO msg=request method=GET path=/api/private-scoped status=`,
 		}},
 		{"introspection failed", "/api/private", introspectAs(claims{}, errors.New("oops")), []string{
 			`level=ERROR msg="introspection failed" reason=oops`,
-			`level=INFO msg=refused method=GET path=/api/private code=temporarily_unavailable`,
+			`level=INFO msg="error response" method=GET path=/api/private code=temporarily_unavailable`,
 			`level=INFO msg=request method=GET path=/api/private status=503 duration=`,
 		}},
 		{"unknown path", "/x?token=y", nil, []string{
@@ -90,7 +90,7 @@ func TestClientLeaves(t *testing.T) {
 	})
 	checkStatus(t, "client that left", getContext(ctx, newAPI(i.introspect), "/api/private"), 499)
 	checkLog(t, log,
-		`level=INFO msg=refused method=GET path=/api/private code=client_closed_request`,
+		`level=INFO msg="error response" method=GET path=/api/private code=client_closed_request`,
 		`level=INFO msg=request method=GET path=/api/private status=499 duration=`)
 }
 

@@ -2,8 +2,6 @@ module example-api-go/demo
 
 go 1.26.0
 
-tool example-api-go/demo/live
-
 require github.com/zitadel/oidc/v3 v3.49.2
 
 require (

@@ -3,225 +3,164 @@
 package main
 
 import (
-	"bufio"
-	"context"
 	"fmt"
-	"io"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"example-api-go/demo/process"
-	"example-api-go/demo/walk"
 )
 
-var binaries string // a folder with the binaries demo and live
+// patience is how long a test waits for what has to happen, on the slowest machine.
+const patience = 2 * time.Minute
 
-// A process that runs longer is stopped, so that the test fails with its output.
-const timeout = 4 * time.Minute
+// binary is the path of the demo, which TestMain builds.
+var binary string
 
 func TestMain(m *testing.M) {
-	slog.SetDefault(slog.New(slog.DiscardHandler)) // as main does
 	os.Exit(buildAndRun(m))
 }
 
-// buildAndRun builds the binaries, runs the tests, and returns the exit status.
+// buildAndRun builds the demo, runs the tests, and returns the exit status.
 func buildAndRun(m *testing.M) int {
-	var err error
-	binaries, err = os.MkdirTemp("", "demo-test-")
+	folder, err := os.MkdirTemp("", "demo-test-")
 	if err != nil {
 		fmt.Println(err)
 		return 1
 	}
-	defer os.RemoveAll(binaries)
-	output, err := exec.Command("go", "build", "-o", binaries, ".", "./live").CombinedOutput()
+	defer os.RemoveAll(folder)
+	binary = filepath.Join(folder, "demo")
+	output, err := exec.Command("go", "build", "-buildvcs=false", "-o", binary, ".").CombinedOutput()
 	if err != nil {
-		fmt.Printf("%v\n%s", err, output)
+		fmt.Printf("go build: %v\n%s", err, output)
 		return 1
 	}
 	return m.Run()
 }
 
-// terminal is a command in a process group of its own, as a shell starts it in a terminal.
-type terminal struct {
+// A demo is a running demo, in a process group of its own as in a terminal.
+type demo struct {
 	cmd    *exec.Cmd
-	lines  chan string // what its processes print; closed when all of them have ended
-	output string      // those lines that have been received
-	tmp    string      // the folder for temporary files
+	output string // name of the file with its output
+	tmp    string // folder for its temporary files
+	exited chan struct{}
 }
 
-// start runs a command in a folder. Variables in env replace those of the environment.
-func start(t *testing.T, folder string, env []string, command ...string) *terminal {
+// start starts a command that runs the demo on free ports. The variables in env replace those.
+func start(t *testing.T, command []string, env ...string) *demo {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), timeout)
-	term := &terminal{
-		cmd:   exec.CommandContext(ctx, command[0], command[1:]...),
-		lines: make(chan string, 1000),
-		tmp:   t.TempDir(),
+	d := &demo{
+		cmd:    exec.Command(command[0], command[1:]...),
+		output: filepath.Join(t.TempDir(), "output"),
+		tmp:    t.TempDir(),
+		exited: make(chan struct{}),
 	}
-	term.cmd.Dir = folder
-	term.cmd.Env = slices.Concat(cleanEnviron(), []string{"TMPDIR=" + term.tmp}, env)
-	term.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	term.cmd.Cancel = func() error { return term.signal(syscall.SIGTERM) }
-	r, w, err := os.Pipe()
+	file, err := os.Create(d.output)
 	if err != nil {
 		t.Fatal(err)
 	}
-	term.cmd.Stdout, term.cmd.Stderr = w, w
-	if err := term.cmd.Start(); err != nil {
+	defer file.Close()
+	d.cmd.Stdout, d.cmd.Stderr = file, file
+	d.cmd.Env = append(os.Environ(), "TMPDIR="+d.tmp, "PORT=0", "DEMO_ZITADEL_PORT=0")
+	d.cmd.Env = append(d.cmd.Env, env...)
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	_ = w.Close()
 	go func() {
-		defer close(term.lines)
-		for lines := bufio.NewReader(r); ; {
-			line, err := lines.ReadString('\n')
-			term.lines <- line
-			if err == io.EOF {
-				return
-			}
-		}
+		d.cmd.Wait() // exitStatus reports it
+		close(d.exited)
 	}()
 	t.Cleanup(func() {
-		cancel()
-		term.wait()
+		syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL) // the API too, if the test has failed
+		<-d.exited
 	})
-	return term
+	return d
 }
 
-// cleanEnviron returns the environment without the variables that the commands depend on.
-func cleanEnviron() []string {
-	remove := []string{"ZITADEL_DOMAIN", "CLIENT_ID", "CLIENT_SECRET", "TOKEN", "VISITOR_TOKEN",
-		"HOST", "PORT", "DEMO_ZITADEL_PORT", "INTROSPECTION_CACHE_TTL",
-		"MAKEFLAGS", "MAKELEVEL"} // set where make runs the tests
-	return slices.DeleteFunc(os.Environ(), func(variable string) bool {
-		name, _, _ := strings.Cut(variable, "=")
-		return slices.Contains(remove, name)
-	})
-}
-
-// signal sends a signal to all processes of the terminal, as Ctrl-C does with SIGINT.
-func (term *terminal) signal(s syscall.Signal) error {
-	return syscall.Kill(-term.cmd.Process.Pid, s)
-}
-
-// waitFor waits until text is printed, and reports whether it was.
-func (term *terminal) waitFor(text string) bool {
-	for !strings.Contains(term.output, text) {
-		line, ok := <-term.lines
-		if !ok {
-			return false
-		}
-		term.output += line
-	}
-	return true
-}
-
-// hasEnded reports whether all processes have ended.
-func (term *terminal) hasEnded() bool {
-	select {
-	case line, ok := <-term.lines:
-		term.output += line
-		return !ok
-	default:
-		return false
-	}
-}
-
-// wait waits until all processes have ended, and returns the exit status, which is -1 after a
-// signal.
-func (term *terminal) wait() int {
-	for line := range term.lines {
-		term.output += line
-	}
-	_ = term.cmd.Wait()
-	return term.cmd.ProcessState.ExitCode()
-}
-
-// checkTmp checks that the processes have left no temporary files.
-func (term *terminal) checkTmp(t *testing.T) {
+// startReady starts the demo, waits until it is ready, and returns it with the URL of the API.
+func startReady(t *testing.T, env ...string) (d *demo, url string) {
 	t.Helper()
-	if files, err := os.ReadDir(term.tmp); len(files) > 0 || err != nil {
-		t.Errorf("got %v, %v in the folder for temporary files, want nothing", files, err)
-	}
+	d = start(t, []string{binary}, env...)
+	return d, d.waitFor(t, `msg=ready url=(\S+)\n(?s:.*)Ctrl-C ends the demo`)
 }
 
-// demo is a demo that is ready.
-type demo struct {
-	*terminal
-	apiPort, zitadelPort string
-}
-
-// startDemo runs the demo with a command, on free ports.
-func startDemo(t *testing.T, folder string, command ...string) demo {
+// printed returns what the demo has printed so far.
+func (d *demo) printed(t *testing.T) string {
 	t.Helper()
-	for {
-		d := demo{apiPort: process.FreePort(), zitadelPort: process.FreePort()}
-		env := []string{"PORT=" + d.apiPort, "DEMO_ZITADEL_PORT=" + d.zitadelPort}
-		d.terminal = start(t, folder, env, command...)
-		if d.waitFor("Press Ctrl-C to end the demo.\n") {
-			return d
-		}
-		if !strings.Contains(d.output, "address already in use") {
-			t.Fatalf("got a demo that has ended, want it to become ready:\n%s", d.output)
-		}
-	}
-}
-
-// newShell starts a shell in a folder.
-func newShell(t *testing.T, folder string, env ...string) *walk.Shell {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), timeout)
-	shell, err := walk.NewShell(ctx, folder, t.Output(), env...)
+	text, err := os.ReadFile(d.output)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		cancel()
-		shell.Close()
+	return string(text)
+}
+
+// waitFor waits until the output matches a pattern and returns the text of its group.
+func (d *demo) waitFor(t *testing.T, pattern string) string {
+	t.Helper()
+	re := regexp.MustCompile(pattern)
+	var match []string
+	eventually(t, func() string {
+		match = re.FindStringSubmatch(d.printed(t))
+		if match == nil {
+			return fmt.Sprintf("got output\n%s\nwant a match of %s", d.printed(t), pattern)
+		}
+		return ""
 	})
-	return shell
+	return match[1]
 }
 
-// clone copies the files that the README's commands use to a new folder, and returns it.
-func clone(t *testing.T) string {
+// eventually waits until problem, which says what is wrong, returns "".
+func eventually(t *testing.T, problem func() string) {
 	t.Helper()
-	folder := filepath.Join(t.TempDir(), "main")
-	for _, pattern := range []string{"*.go", "go.*", "Makefile", "README.md", ".env.example",
-		"demo/*.go", "demo/*/*.go", "demo/go.*"} {
-		files, err := filepath.Glob("../" + pattern)
-		if err != nil || files == nil {
-			t.Fatalf("got no file %s, %v", pattern, err)
+	deadline := time.Now().Add(patience)
+	for got := problem(); got != ""; got = problem() {
+		if time.Now().After(deadline) {
+			t.Fatal(got)
 		}
-		for _, file := range files {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			to := filepath.Join(folder, strings.TrimPrefix(file, "../"))
-			if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(to, text, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
+		time.Sleep(10 * time.Millisecond)
 	}
-	return folder
 }
 
-// requireTools skips the test if a tool is missing.
-func requireTools(t *testing.T, tools ...string) {
+// kill sends a signal to the process with this ID or, if it is negative, to its group.
+func kill(t *testing.T, pid int, s syscall.Signal) {
 	t.Helper()
-	for _, tool := range tools {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("SKIPPED: %s is missing", tool)
-		}
+	if err := syscall.Kill(pid, s); err != nil {
+		t.Fatal(err)
 	}
+}
+
+// checkExit waits until the demo exits. It reports an error unless it does so with this status,
+// has printed want, and has removed its temporary files.
+func (d *demo) checkExit(t *testing.T, status int, want string) {
+	t.Helper()
+	select {
+	case <-d.exited:
+	case <-time.After(patience):
+		t.Fatalf("got no exit, want one; the output:\n%s", d.printed(t))
+	}
+	output := d.printed(t)
+	if got := d.cmd.ProcessState.ExitCode(); got != status || !strings.Contains(output, want) {
+		t.Errorf("got exit status %d, want %d and %q in the output:\n%s", got, status, want, output)
+	}
+	if status == 0 && strings.Contains(output, "demo: ") {
+		t.Errorf("got output\n%s\nwant no error", output)
+	}
+	if files, _ := filepath.Glob(filepath.Join(d.tmp, "example-api-go-*")); len(files) > 0 {
+		t.Errorf("got temporary files %q, want none", files)
+	}
+}
+
+// waitEnded waits until the API does not listen any more.
+func waitEnded(t *testing.T, url string) {
+	t.Helper()
+	eventually(t, func() string {
+		if status, err := get(url + "/api/public"); err == nil {
+			return fmt.Sprintf("got status %d, want the API ended", status)
+		}
+		return ""
+	})
 }

@@ -1,105 +1,192 @@
-// Demo runs the API of the parent folder against a stand-in for a ZITADEL instance, so that it
-// can be tried without any setup:
+// Demo runs the API of the parent folder together with a stand-in for a ZITADEL instance, so that
+// it can be tried without an account:
 //
 //	go -C demo run .
 //
-// PORT and DEMO_ZITADEL_PORT change the ports from 5000 and 8080.
+// The environment variables PORT and DEMO_ZITADEL_PORT move the two from ports 5000 and 8080.
 package main
 
 import (
+	"bufio"
 	"cmp"
 	"context"
-	"crypto/rand"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
-
-	"example-api-go/demo/process"
 )
 
 const welcome = `
-This is a stand-in for a ZITADEL instance and not an identity provider: it knows two users,
-checks no passwords, and is for this demo and its tests only.
+This is a stand-in for a ZITADEL instance. It is no identity provider: it knows
+two users, checks no passwords, and is for trying out and for tests only.
 
-  user     access token   role
-  reader   reader-pat     read:messages
-  visitor  visitor-pat
+  user      access token   role
+  reader    reader-pat     read:messages
+  visitor   visitor-pat
 
 The API is ready. Call it from another terminal:
 
-TOKEN='reader-pat'
-curl -w '\n%%{http_code}\n' %[1]s/api/public
-curl -w '\n%%{http_code}\n' %[1]s/api/private
-curl -w '\n%%{http_code}\n' %[1]s/api/private -H "Authorization: Bearer $TOKEN"
-curl -w '\n%%{http_code}\n' %[1]s/api/private-scoped -H "Authorization: Bearer $TOKEN"
+TOKEN=reader-pat
+curl -w '%%{http_code}\n' %[1]s/api/public
+curl -w '%%{http_code}\n' %[1]s/api/private
+curl -w '%%{http_code}\n' %[1]s/api/private \
+  -H "Authorization: Bearer $TOKEN"
+curl -w '%%{http_code}\n' %[1]s/api/private-scoped \
+  -H "Authorization: Bearer $TOKEN"
 
-Remove the role, call the API again, and give the role back:
+Take the role away, call the API again, and give the role back:
 
 curl -X DELETE %[2]s/demo/users/reader/roles/read:messages
-curl -w '\n%%{http_code}\n' %[1]s/api/private-scoped -H "Authorization: Bearer $TOKEN"
+curl -w '%%{http_code}\n' %[1]s/api/private-scoped \
+  -H "Authorization: Bearer $TOKEN"
 curl -X PUT %[2]s/demo/users/reader/roles/read:messages
 
-Press Ctrl-C to end the demo.
+An API of your own can use the stand-in too:
+
+ZITADEL_DOMAIN=%[2]s
+CLIENT_ID=%[3]s
+CLIENT_SECRET=%[4]s
+
+Ctrl-C ends the demo.
 
 `
 
 func main() {
-	slog.SetDefault(slog.New(slog.DiscardHandler)) // drops the log of package op
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt,
-		syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE) // the API would outlive these
-	defer stop()
-	if err := run(ctx); err != nil {
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // package op logs every request
+	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
 }
 
-// run runs the stand-in and the API until ctx is done. It is an error if one of them ends before.
-func run(ctx context.Context) error {
-	address := net.JoinHostPort("localhost", cmp.Or(os.Getenv("DEMO_ZITADEL_PORT"), "8080"))
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return fmt.Errorf("%w: set DEMO_ZITADEL_PORT to another port", err)
+// run runs the stand-in and the API until a signal arrives or one of them ends.
+func run() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	apiPort, apiErr := listen("PORT", "5000")
+	listener, err := listen("DEMO_ZITADEL_PORT", "8080")
+	if err := errors.Join(apiErr, err); err != nil {
+		return err
 	}
-	domain := "http://" + address
-	// These have characters that get lost without the form-encoding inside Basic (RFC 6749 §2.3.1).
-	clientID := "400884494992739366@demo:100%+api"
-	clientSecret := "+%2F: " + rand.Text()
-	standIn := &http.Server{
-		Handler:           newStandIn(domain, clientID, clientSecret),
-		ReadHeaderTimeout: time.Minute,
-	}
+	apiPort.Close() // for the API
+	domain := fmt.Sprintf("http://localhost:%d", listener.Addr().(*net.TCPAddr).Port)
+	standIn := &http.Server{Handler: newStandIn(domain), ReadHeaderTimeout: time.Minute}
 	defer standIn.Close()
-	standInError := make(chan error, 1)
-	go func() { standInError <- standIn.Serve(listener) }()
+	serveErr := make(chan error, 1)
+	go func() { serveErr <- standIn.Serve(listener) }()
 
-	api, err := process.StartAPI(ctx, "", []string{
-		"ZITADEL_DOMAIN=" + domain, "CLIENT_ID=" + clientID, "CLIENT_SECRET=" + clientSecret,
-	}, os.Stderr)
+	folder, err := os.MkdirTemp("", "example-api-go-")
 	if err != nil {
-		select { // Ctrl-C can interrupt the build before its signal arrives here
-		case <-ctx.Done():
-			return nil
-		case <-time.After(time.Second):
-			return err
-		}
+		return err
 	}
-	defer api.Stop()
-	fmt.Printf(welcome, api.URL, domain)
-
-	select {
-	case err := <-standInError:
-		return fmt.Errorf("the stand-in has ended: %w", err)
-	case <-api.Ended:
-	case <-ctx.Done():
+	defer os.RemoveAll(folder)
+	program := filepath.Join(folder, "api.exe") // Windows needs the suffix; other systems ignore it
+	if err := build(ctx, program); err != nil {
+		return err
 	}
 	if ctx.Err() != nil {
 		return nil
 	}
-	return fmt.Errorf("the API has ended: %s", api.Status())
+	api := exec.Command(program)
+	api.Dir = filepath.Join(folder, "empty") // without a .env
+	if err := os.Mkdir(api.Dir, 0o700); err != nil {
+		return err
+	}
+	api.Env = append(os.Environ(), "ZITADEL_DOMAIN="+domain,
+		"CLIENT_ID="+clientID, "CLIENT_SECRET="+clientSecret, "HOST=", "INTROSPECTION_CACHE_TTL=")
+	log, err := api.StderrPipe()
+	if err != nil {
+		return err
+	}
+	if err := api.Start(); err != nil {
+		return err
+	}
+	stopping, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		copyLog(log, domain, stopping)
+		close(ended)
+	}()
+
+	select {
+	case err = <-serveErr:
+	case <-ended:
+	case <-ctx.Done():
+	}
+	// A terminal sends Ctrl-C to the API too. A second signal would kill it.
+	select {
+	case <-stopping:
+	case <-ended:
+	case <-time.After(time.Second):
+		terminate(api.Process)
+	}
+	<-ended
+	api.Wait()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return errors.Join(err, fmt.Errorf("the API has ended: %s", api.ProcessState))
+}
+
+// listen listens on the port of localhost in an environment variable, or else on the port fallback.
+func listen(variable, fallback string) (net.Listener, error) {
+	port := cmp.Or(os.Getenv(variable), fallback)
+	listener, err := net.Listen("tcp", net.JoinHostPort("localhost", port))
+	if err != nil {
+		return nil, fmt.Errorf("port %s cannot be used, set %s to another one: %w", port, variable, err)
+	}
+	return listener, nil
+}
+
+// build builds the API. It returns nil if ctx is done.
+func build(ctx context.Context, program string) error {
+	// Without -buildvcs=false, the build fails in a checkout that belongs to another user.
+	command := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", program, ".")
+	command.Dir = ".."
+	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) }
+	command.WaitDelay = 10 * time.Second
+	output, err := command.CombinedOutput()
+	if err == nil {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-time.After(time.Second): // Ctrl-C may have reached go build first
+		return fmt.Errorf("go build: %w\n%s", err, output)
+	}
+}
+
+// copyLog copies the log of the API to standard error. When the API is ready, it prints the
+// welcome. When the API stops, it closes stopping.
+func copyLog(log io.Reader, domain string, stopping chan<- struct{}) {
+	lines := bufio.NewReader(log)
+	for {
+		line, err := lines.ReadString('\n')
+		fmt.Fprint(os.Stderr, line)
+		if err != nil {
+			return
+		}
+		if _, url, ok := strings.Cut(line, " msg=ready url="); ok {
+			fmt.Printf(welcome, strings.TrimSpace(url), domain, clientID, clientSecret)
+		}
+		if strings.Contains(line, ` msg="stopping: `) {
+			close(stopping)
+		}
+	}
+}
+
+// terminate asks a process to end. Windows cannot, so the process is killed there.
+func terminate(p *os.Process) {
+	if err := p.Signal(syscall.SIGTERM); err != nil {
+		p.Kill()
+	}
 }

@@ -13,6 +13,12 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
+// The client credentials that the stand-in accepts. They are no secret.
+const (
+	clientID     = "400884494992739366"
+	clientSecret = "demoClientSecret"
+)
+
 // IDs and names in the claims, in the form of a real instance.
 const (
 	organizationID = "400884465347398694"
@@ -20,16 +26,14 @@ const (
 	primaryDomain  = organization + ".localhost"
 	projectID      = "400884494774570022"
 	projectRole    = "read:messages"
-	appID          = "400884494992739366"
 )
 
 // standIn serves the introspection endpoint of a ZITADEL instance. Requests are parsed, and
 // malformed ones refused, by package op, the HTTP layer of ZITADEL itself.
 type standIn struct {
 	op.UnimplementedServer
-	issuer                 string
-	clientID, clientSecret string
-	started                time.Time
+	issuer  string
+	started time.Time
 
 	mu    sync.Mutex
 	users map[string]*user // by personal access token
@@ -41,14 +45,12 @@ type user struct {
 	roles             map[string]bool
 }
 
-// newStandIn returns a stand-in at the URL issuer for an API with these client credentials. Its
-// users are reader, with the role read:messages, and visitor, without a role.
-func newStandIn(issuer, clientID, clientSecret string) http.Handler {
+// newStandIn returns a stand-in at the URL issuer. Its users are reader, with the role
+// read:messages, and visitor, without a role.
+func newStandIn(issuer string) http.Handler {
 	s := &standIn{
-		issuer:       issuer,
-		clientID:     clientID,
-		clientSecret: clientSecret,
-		started:      time.Now(),
+		issuer:  issuer,
+		started: time.Now(),
 		users: map[string]*user{
 			"reader-pat": {"reader", "400884495143668774", "400884495210777638",
 				map[string]bool{projectRole: true}},
@@ -70,7 +72,7 @@ func newStandIn(issuer, clientID, clientSecret string) http.Handler {
 func (s *standIn) Introspect(
 	_ context.Context, r *op.Request[op.IntrospectionRequest],
 ) (*op.Response, error) {
-	if r.Data.ClientID != s.clientID || r.Data.ClientSecret != s.clientSecret {
+	if r.Data.ClientID != clientID || r.Data.ClientSecret != clientSecret {
 		return nil, oidc.ErrUnauthorizedClient()
 	}
 	s.mu.Lock()
@@ -89,7 +91,7 @@ func (s *standIn) Introspect(
 		IssuedAt:   oidc.FromTime(s.started),
 		NotBefore:  oidc.FromTime(s.started),
 		Subject:    u.id,
-		Audience:   oidc.Audience{appID, projectID},
+		Audience:   oidc.Audience{clientID, projectID},
 		Issuer:     s.issuer,
 		JWTID:      u.tokenID,
 		Username:   u.name,
