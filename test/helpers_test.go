@@ -136,7 +136,7 @@ func cleanEnv() []string {
 // waitReady waits until the process has logged that it is ready.
 func (p *process) waitReady(t testing.TB) {
 	t.Helper()
-	p.url = p.waitLog(t, `msg=ready url=(\S+)\n`)
+	p.url = p.waitLog(t, `ready url=(\S+)\n`)
 }
 
 // waitLog waits until the log matches a pattern, and returns the text of its group, if any.
