@@ -37,8 +37,11 @@ type cacheCall struct {
 	done     chan struct{}
 	claims   claims
 	err      error
-	canceled bool // its client left: those who wait try again
+	canceled bool // its client left, so those who wait must try again
 }
+
+// errPanic is the error of a call that panics.
+var errPanic = errors.New("the introspection panicked")
 
 // newCache returns a cache that calls introspect and keeps active claims for ttl.
 func newCache(introspect introspectFunc, ttl time.Duration) *cache {
@@ -53,7 +56,7 @@ func newCache(introspect introspectFunc, ttl time.Duration) *cache {
 // introspect returns the claims of a token: from the cache, from a call in progress, or from a
 // call that it makes. It is an introspectFunc.
 func (c *cache) introspect(ctx context.Context, token string) (claims, error) {
-	// Limit the wait, even if one call after the other is canceled.
+	// Limit the wait, however many calls are canceled one after the other.
 	waitCtx, cancel := context.WithTimeout(ctx, introspectTimeout)
 	defer cancel()
 	hash := tokenHash(sha256.Sum256([]byte(token)))
@@ -66,7 +69,7 @@ func (c *cache) introspect(ctx context.Context, token string) (claims, error) {
 		}
 		call, ok := c.calls[hash]
 		if !ok {
-			call = &cacheCall{done: make(chan struct{})}
+			call = &cacheCall{done: make(chan struct{}), err: errPanic} // unless it returns
 			c.calls[hash] = call
 			c.mu.Unlock()
 			c.run(ctx, waitCtx, call, hash, token)
@@ -85,13 +88,10 @@ func (c *cache) introspect(ctx context.Context, token string) (claims, error) {
 	return claims{}, waitCtx.Err()
 }
 
-// errPanic is the error of a call that has panicked.
-var errPanic = errors.New("the introspection panicked")
-
-// run makes a call. Its client has left if ctx is done; waitCtx limits the call.
+// run makes a call, which waitCtx limits. Its client has left if ctx is done.
 func (c *cache) run(ctx, waitCtx context.Context, call *cacheCall, hash tokenHash, token string) {
 	start := time.Now()
-	defer func() { // in case of a panic too
+	defer func() { // even if next panics
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if call.err == nil && call.claims.Active {
@@ -101,11 +101,10 @@ func (c *cache) run(ctx, waitCtx context.Context, call *cacheCall, hash tokenHas
 		delete(c.calls, hash)
 		close(call.done)
 	}()
-	call.err = errPanic // unless next returns
 	call.claims, call.err = c.next(waitCtx, token)
 }
 
-// store adds an entry. In a full cache, a new entry takes the place of an arbitrary one.
+// store adds an entry, in a full cache in place of an arbitrary one. c.mu must be held.
 func (c *cache) store(hash tokenHash, entry cacheEntry) {
 	_, known := c.entries[hash]
 	if !known && len(c.entries) >= maxCacheEntries {

@@ -173,6 +173,27 @@ func TestSharedIntrospection(t *testing.T) {
 	}
 }
 
+// ZITADEL does not respond. The introspection ends for all who wait when it ends for its caller.
+func TestSharedTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		introspect, calls := counted(slow(time.Hour, claims{}, nil))
+		c := newCache(introspect, time.Hour)
+		start := time.Now()
+		var callers sync.WaitGroup
+		for n := range 100 {
+			callers.Go(func() {
+				time.Sleep(time.Duration(n) * 10 * time.Millisecond)
+				_, err := c.introspect(t.Context(), testToken)
+				if got := time.Since(start); err == nil || got != 5*time.Second {
+					t.Errorf("got error %v after %s, want one after 5s", err, got)
+				}
+			})
+		}
+		callers.Wait()
+		checkCalls(t, "100 callers", calls, 1)
+	})
+}
+
 // A caller that leaves stops waiting. If it made the introspection, that ends, and one of those
 // who wait makes another.
 func TestCallerLeaves(t *testing.T) {

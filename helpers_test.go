@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -73,13 +74,23 @@ func checkStatus(t *testing.T, what string, resp *http.Response, want int) {
 }
 
 // startZITADEL starts a server in place of a ZITADEL instance and returns its URL.
-func startZITADEL(t *testing.T, handler http.HandlerFunc) string {
+func startZITADEL(t *testing.T, handler http.HandlerFunc) *url.URL {
 	t.Helper()
 	server := httptest.NewUnstartedServer(handler)
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	server.Start()
 	t.Cleanup(server.Close)
-	return server.URL
+	return mustParse(t, server.URL)
+}
+
+// mustParse parses the URL of a ZITADEL instance.
+func mustParse(t *testing.T, domain string) *url.URL {
+	t.Helper()
+	u, err := parseDomain(domain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
 }
 
 // respond returns a handler that responds with a status and a body.

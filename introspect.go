@@ -20,8 +20,8 @@ const introspectTimeout = 5 * time.Second
 // about the token.
 type introspectFunc func(ctx context.Context, token string) (claims, error)
 
-// claims is what ZITADEL reports about an access token (RFC 7662 §2.2). Requests may share it:
-// do not change Roles.
+// claims is what ZITADEL reports about an access token (RFC 7662 §2.2). Requests with the same
+// token may share it: do not modify Roles.
 type claims struct {
 	Active   bool
 	Expires  time.Time // zero if the token does not expire
@@ -42,9 +42,11 @@ type introspector struct {
 	clientID, clientSecret string
 }
 
-// newIntrospector returns an introspector for the instance at domain, a URL without a path.
-func newIntrospector(domain, clientID, clientSecret string) *introspector {
-	// Over HTTP/2, net/http does not retry a request whose connection turns out to be closed.
+// newIntrospector returns an introspector for the instance at domain. It authenticates with Client
+// Secret Basic.
+func newIntrospector(domain *url.URL, clientID, clientSecret string) *introspector {
+	// HTTP/1 only: over HTTP/2, net/http does not retry a request on a new connection if the
+	// server has closed the one that it was sent on.
 	http1 := new(http.Protocols)
 	http1.SetHTTP1(true)
 	return &introspector{
@@ -56,20 +58,19 @@ func newIntrospector(domain, clientID, clientSecret string) *introspector {
 				// A dial can outlive the request that started it. These two limit it.
 				DialContext:         (&net.Dialer{Timeout: introspectTimeout}).DialContext,
 				TLSHandshakeTimeout: introspectTimeout,
-				MaxIdleConnsPerHost: 10_000, // in effect no limit; with the default, 2, most are closed
+				MaxIdleConnsPerHost: 10_000, // effectively unlimited; by default 2
 				IdleConnTimeout:     90 * time.Second,
 			},
-			// A redirect would carry the token elsewhere.
+			// Do not follow redirects, which could send the token to another host.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		endpoint:     domain + "/oauth/v2/introspect",
+		endpoint:     domain.JoinPath("/oauth/v2/introspect").String(),
 		clientID:     clientID,
 		clientSecret: clientSecret,
 	}
 }
 
-// introspect returns the claims of an access token (RFC 7662). It authenticates with Client
-// Secret Basic. It is an introspectFunc.
+// introspect returns the claims of an access token (RFC 7662). It is an introspectFunc.
 func (i *introspector) introspect(ctx context.Context, token string) (claims, error) {
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
 	req, err := http.NewRequestWithContext(ctx, "POST", i.endpoint, strings.NewReader(form.Encode()))
@@ -80,7 +81,7 @@ func (i *introspector) introspect(ctx context.Context, token string) (claims, er
 	req.SetBasicAuth(url.QueryEscape(i.clientID), url.QueryEscape(i.clientSecret))
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
-	// This header lets http.Transport retry the request. With a nil value, it is not sent.
+	// An Idempotency-Key allows http.Transport to retry the request. A nil one is not sent.
 	req.Header["Idempotency-Key"] = nil
 
 	resp, err := i.client.Do(req)
@@ -119,9 +120,9 @@ func statusHint(status int) string {
 
 // parseClaims returns the claims in the body of an introspection response.
 //
-// It decodes into a map and not into a struct, since encoding/json ignores case when it matches
-// names with struct fields. Then an organization's owner could give its users any role, by an
-// Action that adds the claim URN:ZITADEL:IAM:ORG:PROJECT:ROLES.
+// It decodes into a map, because encoding/json matches names to struct fields without regard to
+// case. With a struct, the claim URN:ZITADEL:IAM:ORG:PROJECT:ROLES, which the owner of any
+// organization can add by an Action, would be taken for the roles.
 func parseClaims(body []byte) (claims, error) {
 	var members map[string]any
 	if err := json.Unmarshal(body, &members); err != nil {

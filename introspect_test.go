@@ -172,7 +172,7 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t
 
 func TestIntrospectionTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		i := newIntrospector("https://zitadel.invalid", "id", "secret")
+		i := newIntrospector(mustParse(t, "zitadel.invalid"), "id", "secret")
 		i.client.Transport = transport(func(r *http.Request) (*http.Response, error) {
 			<-r.Context().Done()
 			return nil, r.Context().Err()
@@ -232,7 +232,7 @@ func TestRecordedResponses(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			log := captureLog(t)
 			synctest.Test(t, func(t *testing.T) { // the year is 2000: no token has expired
-				i := newIntrospector("https://zitadel.invalid", "id", "secret")
+				i := newIntrospector(mustParse(t, "zitadel.invalid"), "id", "secret")
 				i.client.Transport = transport(func(*http.Request) (*http.Response, error) {
 					return recorded(t, row.name), nil
 				})

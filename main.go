@@ -42,14 +42,14 @@ func main() {
 
 // run serves the API until a signal arrives, and then gives requests in flight 10 s to finish.
 func run(cfg config) error {
+	if cfg.domain.Scheme == "http" && !isLoopback(cfg.domain.Hostname()) {
+		slog.Warn("ZITADEL_DOMAIN is not https: tokens and the client secret are sent unencrypted")
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	listener, err := net.Listen("tcp", net.JoinHostPort(cfg.host, cfg.port))
 	if err != nil {
-		return fmt.Errorf("%w (PORT sets the port, HOST the address)", err)
-	}
-	if cfg.domain.Scheme == "http" && !isLoopback(cfg.domain.Hostname()) {
-		slog.Warn("ZITADEL_DOMAIN is not https: tokens and the client secret are sent unencrypted")
+		return fmt.Errorf("%w (set PORT to another port, or HOST to another address)", err)
 	}
 	server := newServer(cfg)
 	serveErr := make(chan error, 1)
@@ -74,7 +74,8 @@ func run(cfg config) error {
 
 // newServer returns the HTTP server of the API.
 func newServer(cfg config) *http.Server {
-	introspect := newIntrospector(cfg.domain.String(), cfg.clientID, cfg.clientSecret).introspect
+	zitadel := newIntrospector(cfg.domain, cfg.clientID, cfg.clientSecret)
+	var introspect introspectFunc = zitadel.introspect
 	if cfg.cacheTTL > 0 {
 		introspect = newCache(introspect, cfg.cacheTTL).introspect
 	}
@@ -84,22 +85,23 @@ func newServer(cfg config) *http.Server {
 		ReadTimeout:       30 * time.Second, // header and body
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10, // the default is 1 MiB
+		MaxHeaderBytes:    16 << 10, // ample for a token; the default is 1 MiB
 		// Log panics in handlers at level ERROR.
 		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelError),
 	}
 }
 
-// config is the configuration of the API. .env.example explains its variables.
+// config is the configuration of the API.
 type config struct {
-	domain                 *url.URL // of the ZITADEL instance
+	domain                 *url.URL // of the ZITADEL instance, without a path
 	clientID, clientSecret string
 	host, port             string        // to listen on
 	cacheTTL               time.Duration // 0 means no cache
 }
 
-// loadConfig reads the configuration from the environment. A variable that is unset or blank
-// there is taken from .env. The error has a line for each variable that is missing or wrong.
+// loadConfig reads the configuration from the environment. A variable that is unset or blank in
+// the environment is taken from .env. The error has a line for each variable that is missing or
+// wrong and, if one is missing, a line that says what to do.
 func loadConfig() (config, error) {
 	dotenv, err := readDotenv()
 	if err != nil {
@@ -109,10 +111,12 @@ func loadConfig() (config, error) {
 		return cmp.Or(strings.TrimSpace(os.Getenv(name)), strings.TrimSpace(dotenv[name]), fallback)
 	}
 	var problems []error
+	incomplete := false
 	require := func(name string) string {
 		value := getenv(name, "")
 		if value == "" {
 			problems = append(problems, errors.New(name+" is not set"))
+			incomplete = true
 		}
 		return value
 	}
@@ -123,8 +127,6 @@ func loadConfig() (config, error) {
 		host:         getenv("HOST", "localhost"),
 		port:         getenv("PORT", "5000"),
 	}
-	incomplete := len(problems) > 0
-
 	if domain != "" {
 		cfg.domain, err = parseDomain(domain)
 		if err != nil {
@@ -136,7 +138,7 @@ func loadConfig() (config, error) {
 		problems = append(problems, errors.New("INTROSPECTION_CACHE_TTL must be a duration such as 30s"))
 	}
 	if incomplete {
-		advice := "set what is missing in .env"
+		advice := "set the missing variables in .env"
 		if dotenv == nil {
 			advice = "copy .env.example to .env and fill it in, or try the demo: make demo"
 		}
@@ -145,7 +147,8 @@ func loadConfig() (config, error) {
 	return cfg, errors.Join(problems...)
 }
 
-// readDotenv returns the variables in .env, or nil if there is no such file.
+// readDotenv returns the variables in .env, or nil if there is no such file. It does not set them
+// in the environment, where godotenv.Load would not replace blank ones.
 func readDotenv() (map[string]string, error) {
 	dotenv, err := godotenv.Read()
 	if err == nil {
@@ -155,9 +158,9 @@ func readDotenv() (map[string]string, error) {
 		return nil, nil
 	}
 	if _, ok := errors.AsType[*fs.PathError](err); ok {
-		return nil, err
+		return nil, err // the file cannot be opened or read
 	}
-	// err quotes the file, and so maybe the client secret.
+	// godotenv's own error quotes the file, including the client secret.
 	return nil, errors.New(".env cannot be parsed: its lines must look like NAME=value, " +
 		"and the file must be UTF-8 without a byte order mark")
 }
@@ -183,6 +186,6 @@ func parseDomain(domain string) (*url.URL, error) {
 
 // isLoopback reports whether host is localhost or a loopback address.
 func isLoopback(host string) bool {
-	ip := net.ParseIP(host) // nil, which is no loopback address, if host is a name
+	ip := net.ParseIP(host) // nil if host is a name; IsLoopback is false for nil
 	return host == "localhost" || ip.IsLoopback()
 }

@@ -11,13 +11,13 @@ import (
 )
 
 // requireToken returns a handler that calls next for requests with a valid access token, and
-// refuses others. In next, claimsFrom returns the claims of the token.
+// refuses all others. next gets the claims of the token with claimsFrom.
 func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store") // the response depends on the token
 		token, ok := bearerToken(r)
 		if !ok {
-			// No error code where no token was sent (RFC 6750 §3.1).
+			// The challenge has no error if the request has no token (RFC 6750 §3.1).
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api"`)
 			writeError(w, r, http.StatusUnauthorized, "missing_authorization",
 				"Send one Authorization header with the scheme Bearer and an access token.")
@@ -25,7 +25,7 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 		}
 		c, err := introspect(r.Context(), token)
 		if err != nil && errors.Is(r.Context().Err(), context.Canceled) {
-			// The client has left. 499 is nginx's status for that.
+			// The client has left, or has closed its sending side. 499 is nginx's status for it.
 			writeError(w, r, 499, "client_closed_request", "The client closed the request.")
 			return
 		}
@@ -51,7 +51,7 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 func requireRole(role string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, ok := claimsFrom(r.Context()).Roles[role]; !ok {
-			// 401 as in ZITADEL's Flask example; RFC 6750 §3.1 recommends 403.
+			// 401 as in ZITADEL's Flask example. RFC 6750 §3.1 recommends 403.
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api", error="insufficient_scope"`)
 			writeError(w, r, http.StatusUnauthorized, "insufficient_scope",
 				"The user does not have the role "+role+".")
@@ -94,13 +94,14 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	}
 }
 
-// writeError writes an error response. It logs the code, which the line of logRequests lacks.
+// writeError writes an error response and logs its code; logRequests logs only the status.
 func writeError(w http.ResponseWriter, r *http.Request, status int, code, description string) {
 	slog.Info("error response", "method", r.Method, "path", r.URL.Path, "code", code)
 	writeJSON(w, status, map[string]string{"code": code, "description": description})
 }
 
-// logRequests returns a handler that calls next and logs a line for each request.
+// logRequests returns a handler that calls next and then logs the request. If next panics,
+// net/http logs that instead.
 func logRequests(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()

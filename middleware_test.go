@@ -81,14 +81,20 @@ func TestRequestLog(t *testing.T) {
 // A client that leaves ends its introspection, and is no error.
 func TestClientLeaves(t *testing.T) {
 	log := captureLog(t)
-	ctx, leave := context.WithCancel(t.Context())
-	i := newIntrospector("https://zitadel.invalid", "id", "secret")
-	i.client.Transport = transport(func(r *http.Request) (*http.Response, error) {
-		leave()
-		<-r.Context().Done()
-		return nil, r.Context().Err()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, leave := context.WithCancel(t.Context())
+		i := newIntrospector(mustParse(t, "zitadel.invalid"), "id", "secret")
+		i.client.Transport = transport(func(r *http.Request) (*http.Response, error) {
+			leave()
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		})
+		start := time.Now()
+		checkStatus(t, "client that left", getContext(ctx, newAPI(i.introspect), "/api/private"), 499)
+		if took := time.Since(start); took != 0 {
+			t.Errorf("got the introspection ended after %s, want at once", took)
+		}
 	})
-	checkStatus(t, "client that left", getContext(ctx, newAPI(i.introspect), "/api/private"), 499)
 	checkLog(t, log,
 		`level=INFO msg="error response" method=GET path=/api/private code=client_closed_request`,
 		`level=INFO msg=request method=GET path=/api/private status=499 duration=`)

@@ -141,7 +141,7 @@ func listen(variable, fallback string) (net.Listener, error) {
 	port := cmp.Or(os.Getenv(variable), fallback)
 	listener, err := net.Listen("tcp", net.JoinHostPort("localhost", port))
 	if err != nil {
-		return nil, fmt.Errorf("port %s cannot be used, set %s to another one: %w", port, variable, err)
+		return nil, fmt.Errorf("port %s cannot be used, set %s: %w", port, variable, err)
 	}
 	return listener, nil
 }

@@ -5,6 +5,7 @@ import "testing"
 // 200 callers with one token share an introspection. In the second row, the caller that makes
 // it leaves, and another makes a second one.
 func TestCallersShareAnIntrospection(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		name string
 		left int64 // callers that leave

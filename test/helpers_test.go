@@ -88,14 +88,15 @@ func startProgram(t testing.TB, domain string, env ...string) *process {
 	return p
 }
 
-// launch starts a command in a directory of its own, with env instead of the variables that the
-// program and Go's network client read. When the test ends it kills the process and checks its log.
+// launch starts a command with env in place of the variables that programs in the tests read, in a
+// directory of its own. When the test ends it kills the process and checks its log.
 func launch(t testing.TB, cmd *exec.Cmd, env ...string) *process {
 	t.Helper()
 	if cmd.Dir == "" {
 		cmd.Dir = t.TempDir()
 	}
-	cmd.Env = append(cleanEnv(), env...)
+	cmd.Env = append(cleanEnv(), "GORACE=atexit_sleep_ms=0") // the default is a second
+	cmd.Env = append(cmd.Env, env...)
 	p := &process{
 		cmd:     cmd,
 		logFile: filepath.Join(t.TempDir(), "log"),

@@ -148,11 +148,20 @@ func startDemo(t *testing.T) (*process, *strings.Replacer) {
 	})
 	demo.waitReady(t)
 	zitadel := demo.waitLog(t, `ZITADEL_DOMAIN=(\S+)\n(?s:.*)Ctrl-C`)
-	return demo, strings.NewReplacer("http://localhost:5000", demo.url, "http://localhost:8080", zitadel)
+	return demo, strings.NewReplacer(
+		"http://localhost:5000", demo.url, "http://localhost:8080", zitadel)
 }
 
-func TestREADMEWalk(t *testing.T) {
+// TestREADMECommands runs the commands of the README against the demo.
+func TestREADMECommands(t *testing.T) {
+	t.Parallel()
 	demo, urls := startDemo(t)
+	t.Run("Try it", func(t *testing.T) { testTryIt(t, demo, urls) })
+	t.Run("Add your own route", func(t *testing.T) { testOwnRoute(t, demo) })
+}
+
+// testTryIt walks through "Try it", and compares the output of the demo with it.
+func testTryIt(t *testing.T, demo *process, urls *strings.Replacer) {
 	try := section(t, readFile(t, "README.md"), "Try it")
 	_, walk, ok := strings.Cut(try, "Call the API from a second terminal.")
 	if !ok {
@@ -175,10 +184,9 @@ func TestREADMEWalk(t *testing.T) {
 	}
 }
 
-// TestREADMERoute builds a service of the files that the README and docs/production.md print and
+// testOwnRoute builds a service of the files that the README and docs/production.md print and
 // those that they say to copy, runs its test, and calls it.
-func TestREADMERoute(t *testing.T) {
-	demo, _ := startDemo(t)
+func testOwnRoute(t *testing.T, demo *process) {
 	readme := section(t, readFile(t, "README.md"), "Add your own route")
 	service := section(t, readFile(t, "docs/production.md"), "The files in a service of your own")
 	main := goFile(t, service, "func main()")
@@ -249,6 +257,7 @@ func table(t *testing.T, markdown, header string) [][]string {
 }
 
 func TestREADMEErrors(t *testing.T) {
+	t.Parallel()
 	var zitadel string
 	p := startProgram(t, startZITADEL(t, func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, zitadel)
@@ -286,6 +295,7 @@ func TestREADMEErrors(t *testing.T) {
 
 // TestREADMELog causes the log lines that the README and docs/production.md quote.
 func TestREADMELog(t *testing.T) {
+	t.Parallel()
 	docs := readFile(t, "README.md") + readFile(t, "docs/production.md")
 	for status, want := range map[int]string{
 		400: "check CLIENT_ID and CLIENT_SECRET",
@@ -305,6 +315,7 @@ func TestREADMELog(t *testing.T) {
 
 // TestDockerfile builds the program as the Dockerfile does.
 func TestDockerfile(t *testing.T) {
+	t.Parallel()
 	run := regexp.MustCompile(`(?m)^RUN CGO_ENABLED=0 go build (.*) -o /\S+ \.$`).
 		FindStringSubmatch(readFile(t, "Dockerfile"))
 	if run == nil {
