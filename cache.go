@@ -19,25 +19,25 @@ type cache struct {
 
 	mu      sync.Mutex
 	entries map[tokenHash]cacheEntry
-	calls   map[tokenHash]*cacheCall // those in progress
+	calls   map[tokenHash]*cacheCall // in progress
 }
 
 // tokenHash identifies a token, so that the cache need not keep the token itself.
 type tokenHash [sha256.Size]byte
 
-// cacheEntry holds the claims of an active token.
+// A cacheEntry holds the claims of an active token.
 type cacheEntry struct {
 	claims claims
-	until  time.Time
+	until  time.Time // when the entry expires
 }
 
-// cacheCall is an introspection. The request that makes it sets the other fields and then closes
-// done; requests with the same token wait for that.
+// A cacheCall is an introspection. The request that makes it sets the other fields and then closes
+// done. Other requests with the same token wait for that.
 type cacheCall struct {
 	done     chan struct{}
 	claims   claims
 	err      error
-	canceled bool // its client left, so those who wait must try again
+	canceled bool // the request ended first: those who wait must try again
 }
 
 // errPanic is the error of a call that panics.
@@ -56,11 +56,12 @@ func newCache(introspect introspectFunc, ttl time.Duration) *cache {
 // introspect returns the claims of a token: from the cache, from a call in progress, or from a
 // call that it makes. It is an introspectFunc.
 func (c *cache) introspect(ctx context.Context, token string) (claims, error) {
-	// Limit the wait, however many calls are canceled one after the other.
-	waitCtx, cancel := context.WithTimeout(ctx, introspectTimeout)
+	// One limit for all: the request may wait for calls that are canceled, and then make its own.
+	// It is a little longer than that of a call, so that a call times out for all who wait.
+	ctx, cancel := context.WithTimeout(ctx, introspectTimeout+100*time.Millisecond)
 	defer cancel()
 	hash := tokenHash(sha256.Sum256([]byte(token)))
-	for waitCtx.Err() == nil {
+	for ctx.Err() == nil {
 		c.mu.Lock()
 		entry, ok := c.entries[hash]
 		if ok && time.Now().Before(entry.until) {
@@ -69,10 +70,10 @@ func (c *cache) introspect(ctx context.Context, token string) (claims, error) {
 		}
 		call, ok := c.calls[hash]
 		if !ok {
-			call = &cacheCall{done: make(chan struct{}), err: errPanic} // unless it returns
+			call = &cacheCall{done: make(chan struct{})}
 			c.calls[hash] = call
 			c.mu.Unlock()
-			c.run(ctx, waitCtx, call, hash, token)
+			c.run(ctx, call, hash, token)
 			return call.claims, call.err
 		}
 		c.mu.Unlock()
@@ -82,16 +83,17 @@ func (c *cache) introspect(ctx context.Context, token string) (claims, error) {
 			if !call.canceled {
 				return call.claims, call.err
 			}
-		case <-waitCtx.Done():
+		case <-ctx.Done():
 		}
 	}
-	return claims{}, waitCtx.Err()
+	return claims{}, ctx.Err()
 }
 
-// run makes a call, which waitCtx limits. Its client has left if ctx is done.
-func (c *cache) run(ctx, waitCtx context.Context, call *cacheCall, hash tokenHash, token string) {
-	start := time.Now()
-	defer func() { // even if next panics
+// run makes a call.
+func (c *cache) run(ctx context.Context, call *cacheCall, hash tokenHash, token string) {
+	call.err = errPanic // for those who wait, if next panics
+	start := time.Now() // the claims may be as old as this
+	defer func() {      // even if next panics
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if call.err == nil && call.claims.Active {
@@ -101,10 +103,11 @@ func (c *cache) run(ctx, waitCtx context.Context, call *cacheCall, hash tokenHas
 		delete(c.calls, hash)
 		close(call.done)
 	}()
-	call.claims, call.err = c.next(waitCtx, token)
+	call.claims, call.err = c.next(ctx, token)
 }
 
-// store adds an entry, in a full cache in place of an arbitrary one. c.mu must be held.
+// store adds or replaces an entry. If the cache is full, a new entry takes the place of an
+// arbitrary one. c.mu must be held.
 func (c *cache) store(hash tokenHash, entry cacheEntry) {
 	_, known := c.entries[hash]
 	if !known && len(c.entries) >= maxCacheEntries {

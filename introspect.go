@@ -13,15 +13,15 @@ import (
 	"time"
 )
 
-// introspectTimeout limits an introspection, from the connection to the end of the response.
+// introspectTimeout limits an introspection, from dialing to the end of the response.
 const introspectTimeout = 5 * time.Second
 
-// introspectFunc returns the claims of an access token. An error means that nothing is known
+// An introspectFunc returns the claims of an access token. An error means that nothing is known
 // about the token.
 type introspectFunc func(ctx context.Context, token string) (claims, error)
 
-// claims is what ZITADEL reports about an access token (RFC 7662 §2.2). Requests with the same
-// token may share it: do not modify Roles.
+// A claims value is what ZITADEL reports about an access token (RFC 7662 §2.2). Requests with the
+// same token may share it: do not modify Roles.
 type claims struct {
 	Active   bool
 	Expires  time.Time // zero if the token does not expire
@@ -35,7 +35,7 @@ func (c claims) expired() bool {
 	return !c.Expires.IsZero() && time.Until(c.Expires) <= 0
 }
 
-// introspector calls the introspection endpoint of a ZITADEL instance.
+// An introspector calls the introspection endpoint of a ZITADEL instance.
 type introspector struct {
 	client                 *http.Client
 	endpoint               string
@@ -58,7 +58,7 @@ func newIntrospector(domain *url.URL, clientID, clientSecret string) *introspect
 				// A dial can outlive the request that started it. These two limit it.
 				DialContext:         (&net.Dialer{Timeout: introspectTimeout}).DialContext,
 				TLSHandshakeTimeout: introspectTimeout,
-				MaxIdleConnsPerHost: 10_000, // effectively unlimited; by default 2
+				MaxIdleConnsPerHost: 10_000, // one for each caller; the default is 2
 				IdleConnTimeout:     90 * time.Second,
 			},
 			// Do not follow redirects, which could send the token to another host.
@@ -77,11 +77,12 @@ func (i *introspector) introspect(ctx context.Context, token string) (claims, er
 	if err != nil {
 		return claims{}, err
 	}
-	// Both are form-encoded (RFC 6749 §2.3.1).
+	// The client ID and the client secret are form-encoded first (RFC 6749 §2.3.1).
 	req.SetBasicAuth(url.QueryEscape(i.clientID), url.QueryEscape(i.clientSecret))
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
-	// An Idempotency-Key allows http.Transport to retry the request. A nil one is not sent.
+	// Let http.Transport retry on a new connection if the server has closed the idle one. A nil
+	// key is not sent (see http.Transport).
 	req.Header["Idempotency-Key"] = nil
 
 	resp, err := i.client.Do(req)

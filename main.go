@@ -40,7 +40,7 @@ func main() {
 	}
 }
 
-// run serves the API until a signal arrives, and then gives requests in flight 10 s to finish.
+// run serves the API until SIGINT or SIGTERM, and then gives requests in flight 10 s to finish.
 func run(cfg config) error {
 	if cfg.domain.Scheme == "http" && !isLoopback(cfg.domain.Hostname()) {
 		slog.Warn("ZITADEL_DOMAIN is not https: tokens and the client secret are sent unencrypted")
@@ -74,8 +74,7 @@ func run(cfg config) error {
 
 // newServer returns the HTTP server of the API.
 func newServer(cfg config) *http.Server {
-	zitadel := newIntrospector(cfg.domain, cfg.clientID, cfg.clientSecret)
-	var introspect introspectFunc = zitadel.introspect
+	introspect := newIntrospector(cfg.domain, cfg.clientID, cfg.clientSecret).introspect
 	if cfg.cacheTTL > 0 {
 		introspect = newCache(introspect, cfg.cacheTTL).introspect
 	}
@@ -85,13 +84,13 @@ func newServer(cfg config) *http.Server {
 		ReadTimeout:       30 * time.Second, // header and body
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10, // ample for a token; the default is 1 MiB
-		// Log panics in handlers at level ERROR.
+		MaxHeaderBytes:    16 << 10, // the default, 1 MiB, is more than a token needs
+		// By default, net/http's errors, such as panics in handlers, are logged at level INFO.
 		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelError),
 	}
 }
 
-// config is the configuration of the API.
+// config is what loadConfig reads.
 type config struct {
 	domain                 *url.URL // of the ZITADEL instance, without a path
 	clientID, clientSecret string
@@ -127,7 +126,7 @@ func loadConfig() (config, error) {
 		host:         getenv("HOST", "localhost"),
 		port:         getenv("PORT", "5000"),
 	}
-	if domain != "" {
+	if domain != "" { // otherwise already reported
 		cfg.domain, err = parseDomain(domain)
 		if err != nil {
 			problems = append(problems, err)
@@ -186,6 +185,5 @@ func parseDomain(domain string) (*url.URL, error) {
 
 // isLoopback reports whether host is localhost or a loopback address.
 func isLoopback(host string) bool {
-	ip := net.ParseIP(host) // nil if host is a name; IsLoopback is false for nil
-	return host == "localhost" || ip.IsLoopback()
+	return host == "localhost" || net.ParseIP(host).IsLoopback() // ParseIP returns nil for a name
 }

@@ -11,21 +11,22 @@ import (
 )
 
 // requireToken returns a handler that calls next for requests with a valid access token, and
-// refuses all others. next gets the claims of the token with claimsFrom.
+// refuses all others. next can get the claims of the token with claimsFrom.
 func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store") // the response depends on the token
 		token, ok := bearerToken(r)
 		if !ok {
-			// The challenge has no error if the request has no token (RFC 6750 §3.1).
+			// No error in the challenge if the request has no token (RFC 6750 §3.1).
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api"`)
 			writeError(w, r, http.StatusUnauthorized, "missing_authorization",
-				"Send one Authorization header with the scheme Bearer and an access token.")
+				"Send an access token in one Authorization header: Bearer TOKEN.")
 			return
 		}
 		c, err := introspect(r.Context(), token)
 		if err != nil && errors.Is(r.Context().Err(), context.Canceled) {
-			// The client has left, or has closed its sending side. 499 is nginx's status for it.
+			// The client has left, or has closed its sending side. A deadline that other
+			// middleware sets is not Canceled. 499 is nginx's status for this.
 			writeError(w, r, 499, "client_closed_request", "The client closed the request.")
 			return
 		}
@@ -36,7 +37,7 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 				"The access token cannot be checked at the moment. Try again later.")
 			return
 		}
-		if !c.Active || c.expired() { // cached claims can be active and expired
+		if !c.Active || c.expired() { // it may have expired in the cache
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api", error="invalid_token"`)
 			writeError(w, r, http.StatusUnauthorized, "invalid_token",
 				"The access token is not valid or has expired.")
@@ -61,8 +62,7 @@ func requireRole(role string, next http.Handler) http.Handler {
 	})
 }
 
-// claimsFrom returns the claims of the access token in a handler behind requireToken. Elsewhere
-// they are empty.
+// claimsFrom returns the claims that requireToken has put into ctx, or empty claims.
 func claimsFrom(ctx context.Context) claims {
 	c, _ := ctx.Value(claimsKey{}).(claims)
 	return c

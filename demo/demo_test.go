@@ -109,8 +109,8 @@ func TestPortsInUse(t *testing.T) {
 	defer listener.Close()
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
 	d := start(t, []string{binary}, "PORT="+port, "DEMO_ZITADEL_PORT="+port)
-	d.checkExit(t, 1, "demo: port "+port+" cannot be used, set PORT: ")
-	d.checkExit(t, 1, "\nport "+port+" cannot be used, set DEMO_ZITADEL_PORT: ")
+	d.checkExit(t, 1, "demo: port "+port+" cannot be used, set PORT to another: ")
+	d.checkExit(t, 1, "\nport "+port+" cannot be used, set DEMO_ZITADEL_PORT to another: ")
 }
 
 // HOST and INTROSPECTION_CACHE_TTL are for one's own instance. With a cache, the demo could not

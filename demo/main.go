@@ -35,9 +35,9 @@ two users, checks no passwords, and is for trying out and for tests only.
 
 The API is ready. Call it from another terminal:
 
-TOKEN=reader-pat
 curl -w '%%{http_code}\n' %[1]s/api/public
 curl -w '%%{http_code}\n' %[1]s/api/private
+TOKEN=reader-pat
 curl -w '%%{http_code}\n' %[1]s/api/private \
   -H "Authorization: Bearer $TOKEN"
 curl -w '%%{http_code}\n' %[1]s/api/private-scoped \
@@ -91,10 +91,10 @@ func run() error {
 	defer os.RemoveAll(folder)
 	program := filepath.Join(folder, "api.exe") // Windows needs the suffix; other systems ignore it
 	if err := build(ctx, program); err != nil {
+		if interrupted(ctx) {
+			return nil
+		}
 		return err
-	}
-	if ctx.Err() != nil {
-		return nil
 	}
 	api := exec.Command(program)
 	api.Dir = filepath.Join(folder, "empty") // without a .env
@@ -130,10 +130,20 @@ func run() error {
 	}
 	<-ended
 	api.Wait()
-	if ctx.Err() != nil {
+	if interrupted(ctx) {
 		return nil
 	}
 	return errors.Join(err, fmt.Errorf("the API has ended: %s", api.ProcessState))
+}
+
+// interrupted reports whether ctx is done, or soon will be: Ctrl-C may reach the demo last.
+func interrupted(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return true
+	case <-time.After(time.Second):
+		return false
+	}
 }
 
 // listen listens on the port of localhost in an environment variable, or else on the port fallback.
@@ -141,28 +151,23 @@ func listen(variable, fallback string) (net.Listener, error) {
 	port := cmp.Or(os.Getenv(variable), fallback)
 	listener, err := net.Listen("tcp", net.JoinHostPort("localhost", port))
 	if err != nil {
-		return nil, fmt.Errorf("port %s cannot be used, set %s: %w", port, variable, err)
+		return nil, fmt.Errorf("port %s cannot be used, set %s to another: %w",
+			port, variable, err)
 	}
 	return listener, nil
 }
 
-// build builds the API. It returns nil if ctx is done.
+// build builds the API.
 func build(ctx context.Context, program string) error {
 	// Without -buildvcs=false, the build fails in a checkout that belongs to another user.
 	command := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", program, ".")
 	command.Dir = ".."
 	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) }
 	command.WaitDelay = 10 * time.Second
-	output, err := command.CombinedOutput()
-	if err == nil {
-		return nil
-	}
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-time.After(time.Second): // Ctrl-C may have reached go build first
+	if output, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, output)
 	}
+	return nil
 }
 
 // copyLog copies the log of the API to standard error. When the API is ready, it prints the
