@@ -51,7 +51,6 @@ func newIntrospector(domain *url.URL, clientID, clientSecret string) *introspect
 	http1.SetHTTP1(true)
 	return &introspector{
 		client: &http.Client{
-			Timeout: introspectTimeout,
 			Transport: &http.Transport{
 				Proxy:     http.ProxyFromEnvironment,
 				Protocols: http1,
@@ -72,6 +71,8 @@ func newIntrospector(domain *url.URL, clientID, clientSecret string) *introspect
 
 // introspect returns the claims of an access token (RFC 7662). It is an introspectFunc.
 func (i *introspector) introspect(ctx context.Context, token string) (claims, error) {
+	ctx, cancel := context.WithTimeout(ctx, introspectTimeout)
+	defer cancel()
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
 	req, err := http.NewRequestWithContext(ctx, "POST", i.endpoint, strings.NewReader(form.Encode()))
 	if err != nil {
@@ -121,24 +122,28 @@ func statusHint(status int) string {
 
 // parseClaims returns the claims in the body of an introspection response.
 //
-// It decodes into a map, because encoding/json matches names to struct fields without regard to
-// case. With a struct, the claim URN:ZITADEL:IAM:ORG:PROJECT:ROLES, which the owner of any
+// It looks names up in a map, because encoding/json matches them to struct fields without regard
+// to case. With a struct, the claim URN:ZITADEL:IAM:ORG:PROJECT:ROLES, which the owner of any
 // organization can add by an Action, would be taken for the roles.
 func parseClaims(body []byte) (claims, error) {
-	var members map[string]any
-	if err := json.Unmarshal(body, &members); err != nil {
-		return claims{}, fmt.Errorf("not an introspection response: %w", err)
+	var response any
+	if err := json.Unmarshal(body, &response); err != nil {
+		return claims{}, fmt.Errorf("the response is not JSON: %w", err)
+	}
+	members, ok := response.(map[string]any)
+	if !ok {
+		return claims{}, errors.New("the response is not a JSON object")
 	}
 	var c claims
 	active, ok := members["active"].(bool)
 	if !ok {
-		return claims{}, errors.New("not an introspection response: active is not true or false")
+		return claims{}, errors.New("active in the response is not true or false")
 	}
 	c.Active = active
 	if members["exp"] != nil {
 		exp, ok := members["exp"].(float64) // seconds since the epoch
 		if !ok {
-			return claims{}, errors.New("not an introspection response: exp is not a number")
+			return claims{}, errors.New("exp in the response is not a number")
 		}
 		c.Expires = time.Unix(int64(exp), 0)
 	}

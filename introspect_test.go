@@ -109,16 +109,16 @@ func TestUnusableResponses(t *testing.T) {
 		handler http.HandlerFunc
 		want    string // in the error
 	}{
-		{"empty", respond(200, ``), "not an introspection response"},
-		{"HTML", respond(200, `<html>active</html>`), "not an introspection response"},
-		{"null", respond(200, `null`), "not an introspection response"},
-		{"array", respond(200, `[`+readerJSON+`]`), "not an introspection response"},
-		{"two objects", respond(200, readerJSON+readerJSON), "not an introspection response"},
-		{"without active", respond(200, `{"sub":"1"}`), "active is not true or false"},
-		{"Active only", respond(200, `{"Active":true}`), "active is not true or false"},
-		{"active null", respond(200, `{"active":null}`), "active is not true or false"},
-		{"active a string", respond(200, `{"active":"true"}`), "active is not true or false"},
-		{"exp a string", respond(200, `{"active":true,"exp":"9999999999"}`), "exp is not a number"},
+		{"empty", respond(200, ``), "the response is not JSON"},
+		{"HTML", respond(200, `<html>active</html>`), "the response is not JSON"},
+		{"null", respond(200, `null`), "not a JSON object"},
+		{"array", respond(200, `[`+readerJSON+`]`), "not a JSON object"},
+		{"two objects", respond(200, readerJSON+readerJSON), "the response is not JSON"},
+		{"without active", respond(200, `{"sub":"1"}`), "active in the response is not true or false"},
+		{"Active only", respond(200, `{"Active":true}`), "active in the response is not true or false"},
+		{"active null", respond(200, `{"active":null}`), "active in the response is not true or false"},
+		{"active a string", respond(200, `{"active":"true"}`), "active in the response is not true or false"},
+		{"exp a string", respond(200, `{"active":true,"exp":"9999999999"}`), "exp in the response is not a number"},
 		{"longer than 1 MiB", respond(200, readerJSON+strings.Repeat(" ", mib)), "longer than 1 MiB"},
 
 		{"201", respond(201, readerJSON), "status 201 Created"},
