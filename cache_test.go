@@ -223,8 +223,8 @@ func TestCallerLeaves(t *testing.T) {
 	})
 }
 
-// The second caller has little time left when the first one leaves, and ZITADEL responds again. The
-// third one still has time: it makes an introspection of its own.
+// The second caller has little time left when the first one leaves, and ZITADEL responds again.
+// The third one still has time: it makes an introspection of its own.
 func TestLateCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first := slow(time.Hour, claims{}, nil)
