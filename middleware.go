@@ -20,7 +20,7 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 			// No error in the challenge if the request has no token (RFC 6750 §3.1).
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api"`)
 			writeError(w, r, http.StatusUnauthorized, "missing_authorization",
-				"Send an access token in one Authorization header: Bearer TOKEN.")
+				"Send exactly one header Authorization: Bearer TOKEN.")
 			return
 		}
 		c, err := introspect(r.Context(), token)
