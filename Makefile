@@ -34,7 +34,7 @@ test: ## check the format, vet and test both modules
 	go -C demo test -count=1 $(RACE) ./...
 
 bench: ## measure the routes, and the end of a cache entry
-	go test -run '^$$' -bench . -benchtime 25x ./test
+	go test -run '^$$' -bench . -benchtime 9x ./test
 
 lint: ## run staticcheck, govulncheck and actionlint
 	go run $(STATICCHECK) ./...

@@ -49,15 +49,15 @@ func blocks(markdown string) []block {
 	return list
 }
 
-// goFile returns the complete Go file in a Markdown text that contains a word.
-func goFile(t *testing.T, markdown, word string) string {
+// goBlock returns the block of Go in a Markdown text that contains a word.
+func goBlock(t *testing.T, markdown, word string) string {
 	t.Helper()
 	for _, b := range blocks(markdown) {
-		if strings.HasPrefix(b.text, "package main\n") && strings.Contains(b.text, word) {
+		if b.language == "go" && strings.Contains(b.text, word) {
 			return b.text
 		}
 	}
-	t.Fatalf("got no Go file with %q, want one", word)
+	t.Fatalf("got no Go with %q, want some", word)
 	return ""
 }
 
@@ -189,12 +189,12 @@ func testTryIt(t *testing.T, demo *process, urls *strings.Replacer) {
 func testOwnRoute(t *testing.T, demo *process) {
 	readme := section(t, readFile(t, "README.md"), "Add your own route")
 	service := section(t, readFile(t, "docs/production.md"), "The files in a service of your own")
-	main := goFile(t, service, "func main()")
+	main := goBlock(t, service, "func main()")
 	files := map[string]string{
 		"go.mod":     "module example\n\ngo 1.26.0\n",
-		"me.go":      goFile(t, readme, "func me("),
-		"me_test.go": goFile(t, readme, "func TestMe("),
-		"main.go":    strings.Replace(main, "localhost:5001", "localhost:0", 1),
+		"me.go":      goBlock(t, readme, "func me(") + goBlock(t, readme, "func hasRoleIn("),
+		"me_test.go": goBlock(t, readme, "func TestMe("),
+		"main.go":    strings.Replace(main, "localhost:5002", "localhost:0", 1),
 	}
 	sentence, _, _ := strings.Cut(service, " into your package")
 	for _, match := range regexp.MustCompile("`(\\w+\\.go)`").FindAllStringSubmatch(sentence, -1) {
@@ -222,8 +222,9 @@ func testOwnRoute(t *testing.T, demo *process) {
 	p := launch(t, exec.Command(filepath.Join(dir, "service.exe")), values...)
 	p.waitReady(t)
 	sh := newShell(t)
-	sh.run(t, "TOKEN=reader-pat")
-	sh.checkRun(t, readme, strings.NewReplacer("http://localhost:5000", p.url))
+	urls := strings.NewReplacer("http://localhost:5000", p.url, "http://localhost:5002", p.url)
+	sh.checkRun(t, readme, urls)
+	sh.checkRun(t, service, urls)
 
 	// The command that introspects a token.
 	sh.run(t, strings.Join(values, "\n"))
