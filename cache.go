@@ -89,11 +89,11 @@ func (c *cache) introspect(ctx context.Context, token string) (claims, error) {
 	return claims{}, ctx.Err()
 }
 
-// run makes a call.
+// run makes a call and hands its result to those who wait, even if next panics.
 func (c *cache) run(ctx context.Context, call *cacheCall, hash tokenHash, token string) {
 	call.err = errPanic // for those who wait, if next panics
 	start := time.Now() // the claims may be as old as this
-	defer func() {      // even if next panics
+	defer func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if call.err == nil && call.claims.Active {
