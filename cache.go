@@ -11,8 +11,9 @@ import (
 // maxCacheEntries is the largest number of entries in a cache.
 const maxCacheEntries = 10_000
 
-// A cache keeps the claims of active tokens, and lets concurrent callers with the same token
-// share one introspection.
+// A cache keeps the claims of active tokens, and lets concurrent requests with the same token
+// share one introspection. It does not keep inactive tokens: while its database restarts, ZITADEL
+// may report valid tokens as inactive.
 type cache struct {
 	next introspectFunc
 	ttl  time.Duration
@@ -31,13 +32,13 @@ type cacheEntry struct {
 	until  time.Time // when the entry expires
 }
 
-// A cacheCall is an introspection. The request that makes it sets the other fields and then closes
-// done. Other requests with the same token wait for that.
+// A cacheCall is an introspection. The request that makes it sets claims, err and abandoned, and
+// then closes done. Other requests with the same token, the waiters, wait for that.
 type cacheCall struct {
-	done     chan struct{}
-	claims   claims
-	err      error
-	canceled bool // the request ended first: those who wait must try again
+	done      chan struct{}
+	claims    claims
+	err       error
+	abandoned bool // the request left or ran out of time: the waiters must retry
 }
 
 // errPanic is the error of a call that panics.
@@ -56,8 +57,8 @@ func newCache(introspect introspectFunc, ttl time.Duration) *cache {
 // introspect returns the claims of a token: from the cache, from a call in progress, or from a
 // call that it makes. It is an introspectFunc.
 func (c *cache) introspect(ctx context.Context, token string) (claims, error) {
-	// One limit for all: the request may wait for calls that are canceled, and then make its own.
-	// It is a little longer than that of a call, so that a call times out for all who wait.
+	// This limits the whole: a request may wait for calls that are abandoned, and then make its own.
+	// It is longer than next takes, so that a call whose next times out is not abandoned.
 	ctx, cancel := context.WithTimeout(ctx, introspectTimeout+100*time.Millisecond)
 	defer cancel()
 	hash := tokenHash(sha256.Sum256([]byte(token)))
@@ -80,18 +81,18 @@ func (c *cache) introspect(ctx context.Context, token string) (claims, error) {
 
 		select {
 		case <-call.done:
-			if !call.canceled {
+			if !call.abandoned {
 				return call.claims, call.err
 			}
-		case <-ctx.Done():
+		case <-ctx.Done(): // ends the loop
 		}
 	}
 	return claims{}, ctx.Err()
 }
 
-// run makes a call and hands its result to those who wait, even if next panics.
+// run makes a call, keeps active claims and releases the waiters, even if next panics.
 func (c *cache) run(ctx context.Context, call *cacheCall, hash tokenHash, token string) {
-	call.err = errPanic // for those who wait, if next panics
+	call.err = errPanic // for the waiters, if next panics
 	start := time.Now() // the claims may be as old as this
 	defer func() {
 		c.mu.Lock()
@@ -99,7 +100,7 @@ func (c *cache) run(ctx context.Context, call *cacheCall, hash tokenHash, token 
 		if call.err == nil && call.claims.Active {
 			c.store(hash, cacheEntry{call.claims, start.Add(c.ttl)})
 		}
-		call.canceled = call.err != nil && ctx.Err() != nil
+		call.abandoned = call.err != nil && ctx.Err() != nil
 		delete(c.calls, hash)
 		close(call.done)
 	}()

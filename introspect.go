@@ -20,8 +20,8 @@ const introspectTimeout = 5 * time.Second
 // about the token.
 type introspectFunc func(ctx context.Context, token string) (claims, error)
 
-// A claims value is what ZITADEL reports about an access token (RFC 7662 §2.2). Requests with the
-// same token may share it: do not modify Roles.
+// claims holds what ZITADEL reports about an access token (RFC 7662 §2.2). Requests with the same
+// token may share Roles: do not modify it.
 type claims struct {
 	Active   bool
 	Expires  time.Time // zero if the token does not expire
@@ -42,11 +42,11 @@ type introspector struct {
 	clientID, clientSecret string
 }
 
-// newIntrospector returns an introspector for the instance at domain. It authenticates with Client
-// Secret Basic.
+// newIntrospector returns an introspector for the instance at domain that authenticates with
+// Client Secret Basic.
 func newIntrospector(domain *url.URL, clientID, clientSecret string) *introspector {
-	// HTTP/1 only: over HTTP/2, net/http does not retry a request on a new connection if the
-	// server has closed the one that it was sent on.
+	// HTTP/1 only: over HTTP/2, net/http does not retry every request whose connection the server
+	// has closed.
 	http1 := new(http.Protocols)
 	http1.SetHTTP1(true)
 	return &introspector{
@@ -57,7 +57,7 @@ func newIntrospector(domain *url.URL, clientID, clientSecret string) *introspect
 				// A dial can outlive the request that started it. These two limit it.
 				DialContext:         (&net.Dialer{Timeout: introspectTimeout}).DialContext,
 				TLSHandshakeTimeout: introspectTimeout,
-				MaxIdleConnsPerHost: 10_000, // one for each caller; the default is 2
+				MaxIdleConnsPerHost: 10_000, // in effect no limit; with the default, 2, bursts dial anew
 				IdleConnTimeout:     90 * time.Second,
 			},
 			// Do not follow redirects, which could send the token to another host.
@@ -82,8 +82,8 @@ func (i *introspector) introspect(ctx context.Context, token string) (claims, er
 	req.SetBasicAuth(url.QueryEscape(i.clientID), url.QueryEscape(i.clientSecret))
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
-	// Let http.Transport retry on a new connection if the server has closed the idle one. A nil
-	// key is not sent (see http.Transport).
+	// Marking the request as idempotent lets http.Transport retry it if the server has closed the
+	// idle connection. A header with a nil value is not sent.
 	req.Header["Idempotency-Key"] = nil
 
 	resp, err := i.client.Do(req)
@@ -124,15 +124,11 @@ func statusHint(status int) string {
 //
 // It looks names up in a map, because encoding/json matches them to struct fields without regard
 // to case. With a struct, the claim URN:ZITADEL:IAM:ORG:PROJECT:ROLES, which the owner of any
-// organization can add by an Action, would be taken for the roles.
+// organization can add with a ZITADEL Action, would be taken for the roles.
 func parseClaims(body []byte) (claims, error) {
-	var response any
-	if err := json.Unmarshal(body, &response); err != nil {
-		return claims{}, fmt.Errorf("the response is not JSON: %w", err)
-	}
-	members, ok := response.(map[string]any)
-	if !ok {
-		return claims{}, errors.New("the response is not a JSON object")
+	var members map[string]any
+	if err := json.Unmarshal(body, &members); err != nil {
+		return claims{}, fmt.Errorf("the response is not a JSON object: %w", err)
 	}
 	var c claims
 	active, ok := members["active"].(bool)

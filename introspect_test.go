@@ -109,11 +109,11 @@ func TestUnusableResponses(t *testing.T) {
 		handler http.HandlerFunc
 		want    string // in the error
 	}{
-		{"empty", respond(200, ``), "the response is not JSON"},
-		{"HTML", respond(200, `<html>active</html>`), "the response is not JSON"},
-		{"null", respond(200, `null`), "not a JSON object"},
+		{"empty", respond(200, ``), "not a JSON object"},
+		{"HTML", respond(200, `<html>active</html>`), "not a JSON object"},
+		{"null", respond(200, `null`), "active in the response is not true or false"},
 		{"array", respond(200, `[`+readerJSON+`]`), "not a JSON object"},
-		{"two objects", respond(200, readerJSON+readerJSON), "the response is not JSON"},
+		{"two objects", respond(200, readerJSON+readerJSON), "not a JSON object"},
 		{"without active", respond(200, `{"sub":"1"}`), "active in the response is not true or false"},
 		{"Active only", respond(200, `{"Active":true}`), "active in the response is not true or false"},
 		{"active null", respond(200, `{"active":null}`), "active in the response"},

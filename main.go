@@ -84,13 +84,13 @@ func newServer(cfg config) *http.Server {
 		ReadTimeout:       30 * time.Second, // header and body
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10, // the default, 1 MiB, is more than a token needs
+		MaxHeaderBytes:    16 << 10, // net/http adds 4 KiB; the default is 1 MiB
 		// By default, net/http's errors, such as panics in handlers, are logged at level INFO.
 		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelError),
 	}
 }
 
-// config is what loadConfig reads.
+// config is the configuration of the API.
 type config struct {
 	domain                 *url.URL // of the ZITADEL instance, without a path
 	clientID, clientSecret string
@@ -126,7 +126,7 @@ func loadConfig() (config, error) {
 		host:         getenv("HOST", "localhost"),
 		port:         getenv("PORT", "5000"),
 	}
-	if domain != "" { // otherwise already reported
+	if domain != "" { // an empty one is already reported
 		cfg.domain, err = parseDomain(domain)
 		if err != nil {
 			problems = append(problems, err)
@@ -146,8 +146,8 @@ func loadConfig() (config, error) {
 	return cfg, errors.Join(problems...)
 }
 
-// readDotenv returns the variables in .env, or nil if there is no such file. It does not set them
-// in the environment, where godotenv.Load would not replace blank ones.
+// readDotenv returns the variables in .env, or nil if there is no such file. godotenv.Load would
+// not do: it leaves a variable alone that is set but blank in the environment.
 func readDotenv() (map[string]string, error) {
 	dotenv, err := godotenv.Read()
 	if err == nil {
@@ -185,5 +185,5 @@ func parseDomain(domain string) (*url.URL, error) {
 
 // isLoopback reports whether host is localhost or a loopback address.
 func isLoopback(host string) bool {
-	return host == "localhost" || net.ParseIP(host).IsLoopback() // ParseIP returns nil for a name
+	return host == "localhost" || net.ParseIP(host).IsLoopback() // nil, for a name, is not
 }

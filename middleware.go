@@ -17,7 +17,7 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 		w.Header().Set("Cache-Control", "no-store") // the response depends on the token
 		token, ok := bearerToken(r)
 		if !ok {
-			// No error in the challenge if the request has no token (RFC 6750 §3.1).
+			// A request without a usable token gets no error in the challenge (RFC 6750 §3.1).
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api"`)
 			writeError(w, r, http.StatusUnauthorized, "missing_authorization",
 				"Send exactly one header Authorization: Bearer TOKEN.")
@@ -25,8 +25,8 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 		}
 		c, err := introspect(r.Context(), token)
 		if err != nil && errors.Is(r.Context().Err(), context.Canceled) {
-			// The client has left, or has closed its sending side. A deadline that other
-			// middleware sets is not Canceled. 499 is nginx's status for this.
+			// The client has left or closed its sending side: 499 is nginx's status for this. A
+			// deadline, which other middleware may set, is answered below.
 			writeError(w, r, 499, "client_closed_request", "The client closed the request.")
 			return
 		}
@@ -100,8 +100,8 @@ func writeError(w http.ResponseWriter, r *http.Request, status int, code, descri
 	writeJSON(w, status, map[string]string{"code": code, "description": description})
 }
 
-// logRequests returns a handler that calls next and then logs the request. If next panics,
-// net/http logs that instead.
+// logRequests returns a handler that calls next and then logs the request. If next panics, the
+// server logs that instead.
 func logRequests(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
