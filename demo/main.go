@@ -146,7 +146,8 @@ func interrupted(ctx context.Context) bool {
 	}
 }
 
-// listen listens on the port of localhost in an environment variable, or else on the port fallback.
+// listen listens on a port of localhost: the one in an environment variable or, if it is not set,
+// fallback.
 func listen(variable, fallback string) (net.Listener, error) {
 	port := cmp.Or(os.Getenv(variable), fallback)
 	listener, err := net.Listen("tcp", net.JoinHostPort("localhost", port))
