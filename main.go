@@ -161,7 +161,7 @@ func readDotenv() (map[string]string, error) {
 	}
 	// godotenv's own error quotes the file, including the client secret.
 	return nil, errors.New(".env cannot be parsed: its lines must look like NAME=value, " +
-		"and the file must be UTF-8 without a byte order mark")
+		"quotes must be closed, and the file must be UTF-8 without a byte order mark")
 }
 
 // parseDomain parses the URL of a ZITADEL instance. A bare host name means https.
@@ -178,7 +178,8 @@ func parseDomain(domain string) (*url.URL, error) {
 		return nil, errors.New("ZITADEL_DOMAIN must have the scheme https or http")
 	}
 	if u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
-		return nil, errors.New("ZITADEL_DOMAIN must be a URL without a path, only scheme, host and port")
+		return nil, errors.New("ZITADEL_DOMAIN must have no path, only a scheme, a host " +
+			"name and a port, as in https://my-instance-abcdef.zitadel.cloud")
 	}
 	return u, nil
 }

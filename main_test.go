@@ -48,10 +48,11 @@ func TestConfig(t *testing.T) {
 
 		noURL    = "ZITADEL_DOMAIN must be a URL such as https://my-instance-abcdef.zitadel.cloud"
 		noScheme = "ZITADEL_DOMAIN must have the scheme https or http"
-		hasPath  = "ZITADEL_DOMAIN must be a URL without a path, only scheme, host and port"
+		hasPath  = "ZITADEL_DOMAIN must have no path, only a scheme, a host name and a port, " +
+			"as in https://my-instance-abcdef.zitadel.cloud"
 		noTTL    = "INTROSPECTION_CACHE_TTL must be a duration such as 30s"
 		noDotenv = ".env cannot be parsed: its lines must look like NAME=value, " +
-			"and the file must be UTF-8 without a byte order mark"
+			"quotes must be closed, and the file must be UTF-8 without a byte order mark"
 	)
 	for _, row := range []struct {
 		name, dotenv string
