@@ -294,18 +294,24 @@ func TestREADMEErrors(t *testing.T) {
 	}
 }
 
+// checkQuoted reports an error unless the README or docs/production.md quotes a text of the log.
+func checkQuoted(t *testing.T, text string) {
+	t.Helper()
+	docs := readFile(t, "README.md") + readFile(t, "docs/production.md")
+	if !strings.Contains(docs, "`"+text+"`") {
+		t.Errorf("got no %q in the README and docs/production.md, want it in one of them", text)
+	}
+}
+
 // TestREADMELog causes the log lines that the README and docs/production.md quote.
 func TestREADMELog(t *testing.T) {
 	t.Parallel()
-	docs := readFile(t, "README.md") + readFile(t, "docs/production.md")
 	for status, want := range map[int]string{
 		400: "check CLIENT_ID and CLIENT_SECRET",
 		404: "no ZITADEL instance answers",
 		500: `level=ERROR msg="introspection failed"`,
 	} {
-		if !strings.Contains(docs, "`"+want+"`") {
-			t.Errorf("got no %q in the README, want it", want)
-		}
+		checkQuoted(t, want)
 		p := startProgram(t, startZITADEL(t, func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(status)
 		}).URL)

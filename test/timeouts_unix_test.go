@@ -52,10 +52,11 @@ func startDrain(t *testing.T) (check func()) {
 		}
 		_, log, _ := strings.Cut(p.log(), "stopping")
 		lines := strings.Split(strings.TrimSpace(log), "\n")[1:]
-		if len(lines) != 1 || !strings.Contains(lines[0], "level=ERROR") ||
-			!strings.Contains(lines[0], "cut off") {
-			t.Errorf("got log lines %q, want one at level ERROR that says cut off", lines)
+		const want = `level=ERROR msg=stopped reason="requests cut off`
+		if len(lines) != 1 || !strings.Contains(lines[0], want) {
+			t.Errorf("got log lines %q, want one with %s", lines, want)
 		}
+		checkQuoted(t, want)
 	}
 }
 
