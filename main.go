@@ -186,5 +186,6 @@ func parseDomain(domain string) (*url.URL, error) {
 
 // isLoopback reports whether host is localhost or a loopback address.
 func isLoopback(host string) bool {
-	return host == "localhost" || net.ParseIP(host).IsLoopback() // nil, for a name, is not
+	// For a name, ParseIP returns nil, which is no loopback address.
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"strings"
@@ -128,7 +129,7 @@ func TestUnreadableDotenv(t *testing.T) {
 	}
 }
 
-func TestUnencryptedDomain(t *testing.T) {
+func TestIsLoopback(t *testing.T) {
 	for host, want := range map[string]bool{
 		"localhost": true, "127.0.0.2": true, "::1": true,
 		"zitadel.invalid": false, "192.0.2.1": false, "localhost.invalid": false,
@@ -156,6 +157,19 @@ func (p pipes) Accept() (net.Conn, error) {
 func (p pipes) Close() error   { return nil }
 func (p pipes) Addr() net.Addr { return &net.UnixAddr{} }
 
+// exchange sends a request to a server over a connection in memory, and returns when the server
+// has closed it.
+func exchange(server *http.Server, request string) {
+	listener := make(pipes)
+	go server.Serve(listener)
+	client, conn := net.Pipe()
+	listener <- conn
+	io.WriteString(client, request)
+	io.Copy(io.Discard, client)
+	close(listener)
+	server.Close()
+}
+
 func TestSlowClients(t *testing.T) {
 	const header = "GET /api/public HTTP/1.1\r\nHost: localhost\r\n"
 	for _, row := range []struct {
@@ -169,40 +183,29 @@ func TestSlowClients(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				server := newTestServer(mustParse(t, "zitadel.invalid"), 0)
-				listener := make(pipes)
-				go server.Serve(listener)
-				client, conn := net.Pipe()
-				listener <- conn
 				start := time.Now()
-				io.WriteString(client, row.sent)
-				io.Copy(io.Discard, client) // until it is closed
+				exchange(newTestServer(mustParse(t, "zitadel.invalid"), 0), row.sent)
 				// net/http may take a moment more, to let the client read the response.
 				if got := time.Since(start); got < row.want || got >= row.want+time.Second {
 					t.Errorf("got the connection closed after %s, want %s", got, row.want)
 				}
-				close(listener)
-				server.Close()
 			})
 		})
 	}
 }
 
 func TestRequestHeaderSize(t *testing.T) {
-	server := newTestServer(mustParse(t, "zitadel.invalid"), 0)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	server := httptest.NewUnstartedServer(nil)
+	server.Config = newTestServer(mustParse(t, "zitadel.invalid"), 0)
+	server.Start()
 	defer server.Close()
-	go server.Serve(listener)
 	for size, want := range map[int]int{15 << 10: 200, 24 << 10: 431} {
-		r, err := http.NewRequest("GET", "http://"+listener.Addr().String()+"/api/public", nil)
+		r, err := http.NewRequest("GET", server.URL+"/api/public", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		r.Header.Set("X", strings.Repeat("x", size))
-		resp, err := http.DefaultTransport.RoundTrip(r)
+		resp, err := server.Client().Do(r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -218,14 +221,7 @@ func TestPanic(t *testing.T) {
 		panic("some reason")
 	}))
 	synctest.Test(t, func(t *testing.T) {
-		listener := make(pipes)
-		go server.Serve(listener)
-		client, conn := net.Pipe()
-		listener <- conn
-		io.WriteString(client, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-		io.Copy(io.Discard, client)
-		close(listener)
-		server.Close()
+		exchange(server, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	})
 	checkLog(t, log, `level=ERROR msg="http: panic serving pipe: some reason\n`)
 }

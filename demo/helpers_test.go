@@ -71,7 +71,7 @@ func start(t *testing.T, command []string, env ...string) *demo {
 		t.Fatal(err)
 	}
 	go func() {
-		d.cmd.Wait() // exitStatus reports it
+		d.cmd.Wait() // checkExit reports the exit status
 		close(d.exited)
 	}()
 	t.Cleanup(func() {

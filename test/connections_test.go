@@ -30,7 +30,7 @@ func TestConnectionsCloseAsTheyAreReused(t *testing.T) {
 	t.Parallel()
 	const idle = 3 * time.Millisecond
 	respond := func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor != 1 { // net/http does not retry over HTTP/2
+		if r.ProtoMajor != 1 { // over HTTP/2, net/http does not retry every request
 			w.WriteHeader(http.StatusHTTPVersionNotSupported)
 			return
 		}

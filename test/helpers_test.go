@@ -112,7 +112,7 @@ func launch(t testing.TB, cmd *exec.Cmd, env ...string) *process {
 		t.Fatal(err)
 	}
 	go func() {
-		cmd.Wait() // exitStatus reports it
+		cmd.Wait() // checkExit reports the exit status
 		close(p.exited)
 	}()
 	t.Cleanup(func() {
