@@ -3,119 +3,109 @@ package main
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 )
 
-// maxCacheEntries is the largest number of entries in a cache.
+// maxCacheEntries is the largest number of tokens whose claims a cache keeps.
 const maxCacheEntries = 10_000
 
-// A cache keeps the claims of active tokens, and lets concurrent requests with the same token
-// share one introspection. It does not keep inactive tokens: while its database restarts, ZITADEL
-// may report valid tokens as inactive.
+// A cache keeps the claims of active tokens, so that fewer requests wait for ZITADEL. The price: a
+// revoked token works, and a removed role counts, until the entry expires.
+//
+// Requests with the same token share one introspection. Inactive tokens are not kept: ZITADEL may
+// report a valid token as inactive while its database restarts.
 type cache struct {
 	next introspectFunc
 	ttl  time.Duration
 
 	mu      sync.Mutex
-	entries map[tokenHash]cacheEntry
-	calls   map[tokenHash]*cacheCall // in progress
+	entries map[tokenHash]*cacheEntry
+	pending int // entries whose introspection is in progress
 }
 
 // tokenHash identifies a token, so that the cache need not keep the token itself.
 type tokenHash [sha256.Size]byte
 
-// A cacheEntry holds the claims of an active token.
+// A cacheEntry is an introspection that is in progress or has found the token active.
 type cacheEntry struct {
-	claims claims
-	until  time.Time // when the entry expires
+	expires time.Time     // zero while the introspection is in progress
+	done    chan struct{} // closed when claims and err are set
+	claims  claims
+	err     error
 }
 
-// A cacheCall is an introspection. The request that makes it sets claims, err and abandoned, and
-// then closes done. Other requests with the same token, the waiters, wait for that.
-type cacheCall struct {
-	done      chan struct{}
-	claims    claims
-	err       error
-	abandoned bool // the request left or ran out of time: the waiters must retry
-}
-
-// errPanic is the error of a call that panics.
-var errPanic = errors.New("the introspection panicked")
-
-// newCache returns a cache that calls introspect and keeps active claims for ttl.
+// newCache returns a cache that calls introspect and keeps the claims of active tokens for ttl.
+// introspect needs a timeout of its own, since it goes on when the caller leaves.
 func newCache(introspect introspectFunc, ttl time.Duration) *cache {
-	return &cache{
-		next:    introspect,
-		ttl:     ttl,
-		entries: make(map[tokenHash]cacheEntry),
-		calls:   make(map[tokenHash]*cacheCall),
-	}
+	return &cache{next: introspect, ttl: ttl, entries: make(map[tokenHash]*cacheEntry)}
 }
 
-// introspect returns the claims of a token: from the cache, from a call in progress, or from a
-// call that it makes. It is an introspectFunc.
+// introspect returns the claims of a token. It is an introspectFunc.
 func (c *cache) introspect(ctx context.Context, token string) (claims, error) {
-	// This limits the whole: a request may wait for calls that are abandoned, and then make its own.
-	// It is longer than next takes, so that a call whose next times out is not abandoned.
-	ctx, cancel := context.WithTimeout(ctx, introspectTimeout+100*time.Millisecond)
-	defer cancel()
 	hash := tokenHash(sha256.Sum256([]byte(token)))
-	for ctx.Err() == nil {
-		c.mu.Lock()
-		entry, ok := c.entries[hash]
-		if ok && time.Now().Before(entry.until) {
-			c.mu.Unlock()
-			return entry.claims, nil
-		}
-		call, ok := c.calls[hash]
-		if !ok {
-			call = &cacheCall{done: make(chan struct{})}
-			c.calls[hash] = call
-			c.mu.Unlock()
-			c.run(ctx, call, hash, token)
-			return call.claims, call.err
-		}
-		c.mu.Unlock()
-
-		select {
-		case <-call.done:
-			if !call.abandoned {
-				return call.claims, call.err
-			}
-		case <-ctx.Done(): // ends the loop
-		}
+	c.mu.Lock()
+	e := c.entries[hash]
+	if e == nil || e.expired() {
+		e = &cacheEntry{done: make(chan struct{})}
+		c.entries[hash] = e
+		c.pending++
+		// The introspection serves all who wait for it, so it goes on if this caller leaves.
+		go c.fill(context.WithoutCancel(ctx), e, hash, token)
 	}
-	return claims{}, ctx.Err()
+	c.mu.Unlock()
+
+	select {
+	case <-e.done:
+		return e.claims, e.err
+	case <-ctx.Done():
+		return claims{}, ctx.Err()
+	}
 }
 
-// run makes a call, keeps active claims and releases the waiters, even if next panics.
-func (c *cache) run(ctx context.Context, call *cacheCall, hash tokenHash, token string) {
-	call.err = errPanic // for the waiters, if next panics
+// expired reports whether the entry was kept for long enough. The cache's mutex must be held.
+func (e *cacheEntry) expired() bool {
+	return !e.expires.IsZero() && !time.Now().Before(e.expires)
+}
+
+// fill introspects the token of a new entry and keeps the entry if the token is active.
+func (c *cache) fill(ctx context.Context, e *cacheEntry, hash tokenHash, token string) {
 	start := time.Now() // the claims may be as old as this
-	defer func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if call.err == nil && call.claims.Active {
-			c.store(hash, cacheEntry{call.claims, start.Add(c.ttl)})
-		}
-		call.abandoned = call.err != nil && ctx.Err() != nil
-		delete(c.calls, hash)
-		close(call.done)
-	}()
-	call.claims, call.err = c.next(ctx, token)
+	e.claims, e.err = c.call(ctx, token)
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pending--
+	if e.err == nil && e.claims.Active {
+		c.makeRoom()
+		e.expires = start.Add(c.ttl)
+	} else {
+		delete(c.entries, hash)
+	}
+	close(e.done)
 }
 
-// store adds or replaces an entry. If the cache is full, a new entry takes the place of an
-// arbitrary one. c.mu must be held.
-func (c *cache) store(hash tokenHash, entry cacheEntry) {
-	_, known := c.entries[hash]
-	if !known && len(c.entries) >= maxCacheEntries {
-		for other := range c.entries {
-			delete(c.entries, other)
-			break
+// call calls next and turns a panic, which would end the process here, into an error.
+func (c *cache) call(ctx context.Context, token string) (_ claims, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return c.next(ctx, token)
+}
+
+// makeRoom deletes any one of the entries that are kept if there are too many. c.mu must be held.
+func (c *cache) makeRoom() {
+	if len(c.entries)-c.pending <= maxCacheEntries {
+		return
+	}
+	for hash, e := range c.entries {
+		if !e.expires.IsZero() {
+			delete(c.entries, hash)
+			return
 		}
 	}
-	c.entries[hash] = entry
 }
