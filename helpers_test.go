@@ -18,8 +18,8 @@ const (
 	testToken = "test-token"
 
 	// Introspection responses: an active token without a role, and one with read:messages.
-	visitorJSON = `{"active":true,"sub":"2","username":"visitor"}`
-	readerJSON  = `{"active":true,"sub":"1","username":"reader",` +
+	visitorJSON = `{"active":true,"sub":"2"}`
+	readerJSON  = `{"active":true,"sub":"1",` +
 		`"urn:zitadel:iam:org:project:roles":{"read:messages":{"9":"example.localhost"}}}`
 )
 
@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 
 // readerClaims returns the claims of readerJSON.
 func readerClaims() claims {
-	return claims{Active: true, Subject: "1", Username: "reader",
+	return claims{Active: true, Subject: "1",
 		Roles: map[string]any{"read:messages": map[string]any{"9": "example.localhost"}}}
 }
 

@@ -23,11 +23,10 @@ type introspectFunc func(ctx context.Context, token string) (claims, error)
 // claims holds what ZITADEL reports about an access token (RFC 7662 §2.2). Requests with the same
 // token may share Roles: do not modify it.
 type claims struct {
-	Active   bool
-	Expires  time.Time // zero if the token does not expire
-	Subject  string    // the user's ID, for your handlers
-	Username string
-	Roles    map[string]any // the keys are the user's roles, the values say who granted them
+	Active  bool
+	Expires time.Time      // zero if the token does not expire
+	Subject string         // the user's ID, for your handlers
+	Roles   map[string]any // the keys are the user's roles, the values say who granted them
 }
 
 // expired reports whether the token has expired.
@@ -144,7 +143,6 @@ func parseClaims(body []byte) (claims, error) {
 		c.Expires = time.Unix(int64(exp), 0)
 	}
 	c.Subject, _ = members["sub"].(string)
-	c.Username, _ = members["username"].(string)
 	c.Roles, _ = members["urn:zitadel:iam:org:project:roles"].(map[string]any)
 	return c, nil
 }
