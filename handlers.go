@@ -3,6 +3,8 @@ package main
 import "net/http"
 
 // newAPI returns the handler of the API: its routes, and what each of them requires.
+//
+// A handler inside requireToken learns who the caller is from claimsFrom(r.Context()).
 func newAPI(introspect introspectFunc) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /api/public",

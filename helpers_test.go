@@ -1,37 +1,25 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 )
 
-const (
-	testToken = "test-token"
-
-	// Introspection responses: an active token without a role, and one with read:messages.
-	visitorJSON = `{"active":true,"sub":"2"}`
-	readerJSON  = `{"active":true,"sub":"1",` +
-		`"urn:zitadel:iam:org:project:roles":{"read:messages":{"9":"example.localhost"}}}`
-)
+const testToken = "test-token"
 
 func TestMain(m *testing.M) {
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	os.Exit(m.Run())
-}
-
-// readerClaims returns the claims of readerJSON.
-func readerClaims() claims {
-	return claims{Active: true, Subject: "1",
-		Roles: map[string]any{"read:messages": map[string]any{"9": "example.localhost"}}}
 }
 
 // introspectAs returns an introspectFunc with the same result for every token.
@@ -48,14 +36,7 @@ func send(h http.Handler, method, path string, authorization ...string) *http.Re
 
 // get sends a GET request with the test token to a handler.
 func get(h http.Handler, path string) *http.Response {
-	return getContext(context.Background(), h, path)
-}
-
-// getContext is get for a request with a context.
-func getContext(ctx context.Context, h http.Handler, path string) *http.Response {
-	r := httptest.NewRequestWithContext(ctx, "GET", path, nil)
-	r.Header.Set("Authorization", "Bearer "+testToken)
-	return serve(h, r)
+	return send(h, "GET", path, "Bearer "+testToken)
 }
 
 // serve returns the response of a handler as the client gets it.
@@ -76,53 +57,99 @@ func checkStatus(t *testing.T, what string, resp *http.Response, want int) {
 // startZITADEL starts a server in place of a ZITADEL instance and returns its URL.
 func startZITADEL(t *testing.T, handler http.HandlerFunc) *url.URL {
 	t.Helper()
-	server := httptest.NewUnstartedServer(handler)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(
+		func(w http.ResponseWriter, r *http.Request) {
+			r.ParseForm() // reads the body: only then net/http notices that the client leaves
+			handler(w, r)
+		}))
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	server.Start()
 	t.Cleanup(server.Close)
-	return mustParse(t, server.URL)
-}
-
-// mustParse parses the URL of a ZITADEL instance.
-func mustParse(t *testing.T, domain string) *url.URL {
-	t.Helper()
-	u, err := parseDomain(domain)
+	u, err := url.Parse(server.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return u
 }
 
-// respond returns a handler that responds with a status and a body.
-func respond(status int, body string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(status)
-		io.WriteString(w, body)
+// newTestClient returns a client of the ZITADEL instance that startZITADEL starts.
+func newTestClient(t *testing.T, handler http.HandlerFunc) *zitadelClient {
+	t.Helper()
+	return newZitadelClient(startZITADEL(t, handler), "id", "hush")
+}
+
+// newOfflineClient returns a client of a ZITADEL instance that is reached through a transport.
+func newOfflineClient(roundTrip transport) *zitadelClient {
+	z := newZitadelClient(&url.URL{Scheme: "http", Host: "zitadel.invalid"}, "id", "hush")
+	z.http.Transport = roundTrip
+	return z
+}
+
+// recorded returns a response in testdata.
+func recorded(t *testing.T, name string) *http.Response {
+	t.Helper()
+	data, err := os.ReadFile("testdata/" + name + ".http")
+	if err != nil {
+		t.Fatal(err)
 	}
+	resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(data)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp
 }
 
-// A logBuffer holds log lines that other goroutines may be writing.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
+// A transport is an http.RoundTripper without a network.
+type transport func(*http.Request) (*http.Response, error)
+
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
+
+// pipes is a network of connections in memory, on which synctest can wait.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	if conn, ok := <-p; ok {
+		return conn, nil
+	}
+	return nil, net.ErrClosed
+}
+func (p pipes) Close() error   { return nil }
+func (p pipes) Addr() net.Addr { return &net.UnixAddr{} }
+
+// dial returns a connection to whoever accepts it. It is for an http.Transport too.
+func (p pipes) dial(context.Context, string, string) (net.Conn, error) {
+	client, server := net.Pipe()
+	p <- server
+	return client, nil
 }
 
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
+// listen serves the connections of a network until the test ends.
+func listen(t *testing.T, server *http.Server) pipes {
+	t.Helper()
+	network := make(pipes)
+	go server.Serve(network)
+	t.Cleanup(func() {
+		close(network)
+		server.Close()
+	})
+	return network
 }
 
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
+// exchange sends a request and returns when the server has closed the connection.
+func exchange(t *testing.T, server *http.Server, request string) {
+	t.Helper()
+	conn, err := listen(t, server).dial(t.Context(), "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(conn, request)
+	io.Copy(io.Discard, conn)
 }
 
 // captureLog returns what is logged until the end of the test.
-func captureLog(t *testing.T) *logBuffer {
+func captureLog(t *testing.T) *bytes.Buffer {
 	t.Helper()
-	log := &logBuffer{}
+	log := &bytes.Buffer{}
 	previous := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(log, nil)))
 	t.Cleanup(func() { slog.SetDefault(previous) })
@@ -131,7 +158,7 @@ func captureLog(t *testing.T) *logBuffer {
 
 // checkLog reports an error unless the log has exactly the lines that begin with these texts,
 // after the time.
-func checkLog(t *testing.T, log *logBuffer, want ...string) {
+func checkLog(t *testing.T, log *bytes.Buffer, want ...string) {
 	t.Helper()
 	var got []string
 	for line := range strings.Lines(log.String()) {

@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// introspectTimeout limits an introspection, from dialing to the end of the response.
-const introspectTimeout = 5 * time.Second
+// zitadelTimeout limits an introspection, from dialing to the end of the response.
+const zitadelTimeout = 5 * time.Second
 
-// An introspectFunc returns the claims of an access token. An error means that nothing is known
-// about the token.
+// An introspectFunc returns the claims of an access token. The claims say whether the token is
+// active; an error means that this could not be found out.
 type introspectFunc func(ctx context.Context, token string) (claims, error)
 
 // claims holds what ZITADEL reports about an access token (RFC 7662 §2.2). Requests with the same
@@ -31,75 +31,78 @@ type claims struct {
 
 // expired reports whether the token has expired.
 func (c claims) expired() bool {
-	return !c.Expires.IsZero() && time.Until(c.Expires) <= 0
+	return !c.Expires.IsZero() && !time.Now().Before(c.Expires)
 }
 
-// An introspector calls the introspection endpoint of a ZITADEL instance.
-type introspector struct {
-	client                 *http.Client
+// A zitadelClient calls the introspection endpoint of a ZITADEL instance.
+type zitadelClient struct {
+	http                   *http.Client
 	endpoint               string
 	clientID, clientSecret string
 }
 
-// newIntrospector returns an introspector for the instance at domain that authenticates with
-// Client Secret Basic.
-func newIntrospector(domain *url.URL, clientID, clientSecret string) *introspector {
-	// HTTP/1 only: over HTTP/2, net/http does not retry every request whose connection the server
-	// has closed.
+// newZitadelClient returns a client of the ZITADEL instance at a URL. It authenticates with Client
+// Secret Basic.
+func newZitadelClient(instance *url.URL, clientID, clientSecret string) *zitadelClient {
 	http1 := new(http.Protocols)
 	http1.SetHTTP1(true)
-	return &introspector{
-		client: &http.Client{
-			Transport: &http.Transport{
-				Proxy:     http.ProxyFromEnvironment,
-				Protocols: http1,
-				// A dial can outlive the request that started it. These two limit it.
-				DialContext:         (&net.Dialer{Timeout: introspectTimeout}).DialContext,
-				TLSHandshakeTimeout: introspectTimeout,
-				MaxIdleConnsPerHost: 10_000, // in effect no limit; with the default, 2, bursts dial anew
-				IdleConnTimeout:     90 * time.Second,
-			},
+	transport := &http.Transport{
+		Proxy:     http.ProxyFromEnvironment,
+		Protocols: http1, // not HTTP/2: see the retry in introspect
+		// net/http goes on dialing when a request has timed out, for the next one. These two limit
+		// that. (A proxy has a minute to respond to CONNECT.)
+		DialContext:         (&net.Dialer{Timeout: zitadelTimeout}).DialContext,
+		TLSHandshakeTimeout: zitadelTimeout,
+		// Keep all connections alive. The default, 2, makes most requests of a burst dial.
+		MaxIdleConnsPerHost: 10_000,
+		IdleConnTimeout:     90 * time.Second,
+	}
+	return &zitadelClient{
+		http: &http.Client{
+			Transport: transport,
 			// Do not follow redirects, which could send the token to another host.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		endpoint:     domain.JoinPath("/oauth/v2/introspect").String(),
+		endpoint:     instance.JoinPath("/oauth/v2/introspect").String(),
 		clientID:     clientID,
 		clientSecret: clientSecret,
 	}
 }
 
 // introspect returns the claims of an access token (RFC 7662). It is an introspectFunc.
-func (i *introspector) introspect(ctx context.Context, token string) (claims, error) {
-	ctx, cancel := context.WithTimeout(ctx, introspectTimeout)
+//
+// ZITADEL checks the issuer and the audience: it reports a token as inactive that was issued for
+// other projects only. A personal access token is valid for every project.
+func (z *zitadelClient) introspect(ctx context.Context, token string) (claims, error) {
+	ctx, cancel := context.WithTimeout(ctx, zitadelTimeout)
 	defer cancel()
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
-	req, err := http.NewRequestWithContext(ctx, "POST", i.endpoint, strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(ctx, "POST", z.endpoint, strings.NewReader(form.Encode()))
 	if err != nil {
 		return claims{}, err
 	}
 	// The client ID and the client secret are form-encoded first (RFC 6749 §2.3.1).
-	req.SetBasicAuth(url.QueryEscape(i.clientID), url.QueryEscape(i.clientSecret))
+	req.SetBasicAuth(url.QueryEscape(z.clientID), url.QueryEscape(z.clientSecret))
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
-	// Marking the request as idempotent lets http.Transport retry it if the server has closed the
-	// idle connection. A header with a nil value is not sent.
+	// ZITADEL may close an idle connection just as it is used again. Then http.Transport retries a
+	// request that has an Idempotency-Key; without a value, it "is not sent on the wire". Over
+	// HTTP/2 it does not retry in every such case.
 	req.Header["Idempotency-Key"] = nil
 
-	resp, err := i.client.Do(req)
+	resp, err := z.http.Do(req)
 	if err != nil {
 		return claims{}, err
 	}
 	defer resp.Body.Close()
+	// The body of some responses, such as 101, does not end. So the status comes first.
 	if resp.StatusCode != http.StatusOK {
 		return claims{}, fmt.Errorf("status %s: %s", resp.Status, statusHint(resp.StatusCode))
 	}
-	const maxBody = 1 << 20 // bytes
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	const maxBody = 1 << 20 // bytes; JSON that is cut off there cannot be parsed
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
-		return claims{}, err
-	}
-	if len(body) > maxBody {
-		return claims{}, errors.New("the response is longer than 1 MiB")
+		return claims{}, fmt.Errorf("reading the response: %w", err)
 	}
 	return parseClaims(body)
 }
@@ -121,20 +124,22 @@ func statusHint(status int) string {
 
 // parseClaims returns the claims in the body of an introspection response.
 //
-// It looks names up in a map, because encoding/json matches them to struct fields without regard
-// to case. With a struct, the claim URN:ZITADEL:IAM:ORG:PROJECT:ROLES, which the owner of any
-// organization can add with a ZITADEL Action, would be taken for the roles.
+// The owner of any organization can add claims to the tokens of its users by a ZITADEL Action, for
+// example URN:ZITADEL:IAM:ORG:PROJECT:ROLES or username. Hence two rules:
+//   - Look the names up in a map, which compares them exactly. encoding/json matches names to the
+//     fields of a struct without regard to case, and would take the first example for the roles.
+//   - Decide by active, exp, sub, iss, aud and urn:zitadel:iam:… only. ZITADEL does not let an
+//     Action set these.
 func parseClaims(body []byte) (claims, error) {
 	var members map[string]any
 	if err := json.Unmarshal(body, &members); err != nil {
 		return claims{}, fmt.Errorf("the response is not a JSON object: %w", err)
 	}
-	var c claims
 	active, ok := members["active"].(bool)
 	if !ok {
 		return claims{}, errors.New("active in the response is not true or false")
 	}
-	c.Active = active
+	c := claims{Active: active}
 	if members["exp"] != nil {
 		exp, ok := members["exp"].(float64) // seconds since the epoch
 		if !ok {
@@ -142,6 +147,7 @@ func parseClaims(body []byte) (claims, error) {
 		}
 		c.Expires = time.Unix(int64(exp), 0)
 	}
+	// Other claims are optional: one of another type counts as absent.
 	c.Subject, _ = members["sub"].(string)
 	c.Roles, _ = members["urn:zitadel:iam:org:project:roles"].(map[string]any)
 	return c, nil

@@ -6,22 +6,27 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-// setConfig changes to an empty directory, writes dotenv to .env unless it is empty, and sets env.
+const goodDotenv = "ZITADEL_DOMAIN=https://zitadel.invalid\nCLIENT_ID=id\nCLIENT_SECRET=hush\n" +
+	"HOST=::1\nPORT=1\nINTROSPECTION_CACHE_TTL=30s\n"
+
+// setConfig changes to an empty directory, writes dotenv to .env unless it is empty, and sets env
+// as the only variables of the configuration.
 func setConfig(t *testing.T, dotenv string, env ...string) {
 	t.Helper()
 	t.Chdir(t.TempDir())
 	for _, name := range []string{"ZITADEL_DOMAIN", "CLIENT_ID", "CLIENT_SECRET", "HOST", "PORT",
 		"INTROSPECTION_CACHE_TTL"} {
-		t.Setenv(name, "")
+		t.Setenv(name, "") // restores it when the test ends
+		os.Unsetenv(name)
 	}
 	for _, variable := range env {
 		name, value, _ := strings.Cut(variable, "=")
@@ -35,82 +40,34 @@ func setConfig(t *testing.T, dotenv string, env ...string) {
 	}
 }
 
-const goodDotenv = "ZITADEL_DOMAIN=https://zitadel.invalid\nCLIENT_ID=id\nCLIENT_SECRET=hush\n"
-
 func TestConfig(t *testing.T) {
-	example, err := os.ReadFile(".env.example")
-	if err != nil {
-		t.Fatal(err)
-	}
-	const (
-		copyExample = "\ncopy .env.example to .env and fill it in, or try the demo: make demo"
-		fillIn      = "\nset the missing variables in .env"
-		nothing     = "ZITADEL_DOMAIN is not set\nCLIENT_ID is not set\nCLIENT_SECRET is not set"
-
-		noURL    = "ZITADEL_DOMAIN must be a URL such as https://my-instance-abcdef.zitadel.cloud"
-		noScheme = "ZITADEL_DOMAIN must have the scheme https or http"
-		hasPath  = "ZITADEL_DOMAIN must have no path, only a scheme, a host name and a port, " +
-			"as in https://my-instance-abcdef.zitadel.cloud"
-		noTTL    = "INTROSPECTION_CACHE_TTL must be a duration such as 30s"
-		noDotenv = ".env cannot be parsed: its lines must look like NAME=value, " +
-			"quotes must be closed, and the file must be UTF-8 without a byte order mark"
-	)
 	for _, row := range []struct {
 		name, dotenv string
 		env          []string
-		want         string // the error or, if there is none, the configuration
+		want         string
 	}{
-		{"nothing", "", nil, nothing + copyExample},
-		{"no .env, one value", "", []string{"CLIENT_ID=id"},
-			"ZITADEL_DOMAIN is not set\nCLIENT_SECRET is not set" + copyExample},
-		{".env.example", string(example), nil, nothing + fillIn},
-		{"blank values", "ZITADEL_DOMAIN=\nCLIENT_ID=' '\nCLIENT_SECRET=hush", nil,
-			"ZITADEL_DOMAIN is not set\nCLIENT_ID is not set" + fillIn},
-		{"one missing, two wrong", "ZITADEL_DOMAIN=ftp://zitadel.invalid\nCLIENT_ID=id", []string{
-			"INTROSPECTION_CACHE_TTL=x"},
-			"CLIENT_SECRET is not set\n" + noScheme + "\n" + noTTL + fillIn},
-
-		{"no host", goodDotenv, []string{"ZITADEL_DOMAIN=https://"}, noURL},
-		{"space in the host", goodDotenv, []string{"ZITADEL_DOMAIN=https://zitadel .invalid"}, noURL},
-		{"misspelled scheme", goodDotenv, []string{"ZITADEL_DOMAIN=htps://zitadel.invalid"}, noScheme},
-		{"path", goodDotenv, []string{"ZITADEL_DOMAIN=https://zitadel.invalid/ui/console"}, hasPath},
-		{"host and path", goodDotenv, []string{"ZITADEL_DOMAIN=zitadel.invalid/ui"}, hasPath},
-		{"query", goodDotenv, []string{"ZITADEL_DOMAIN=https://zitadel.invalid?a"}, hasPath},
-		{"user", goodDotenv, []string{"ZITADEL_DOMAIN=https://hush@zitadel.invalid"}, hasPath},
-		{"negative TTL", goodDotenv, []string{"INTROSPECTION_CACHE_TTL=-1s"}, noTTL},
-		{"TTL without a unit", goodDotenv, []string{"INTROSPECTION_CACHE_TTL=30"}, noTTL},
-
-		{"unquoted line", "CLIENT_SECRET hush\n", nil, noDotenv},
-		{"open quote", "CLIENT_SECRET='hush", nil, noDotenv},
-		{"byte order mark", "\ufeff" + string(example), nil, noDotenv},
-		{"UTF-16", "\xff\xfeA\x00=\x00h\x00u\x00s\x00h\x00\n\x00", nil, noDotenv},
-
-		{".env", goodDotenv, nil, "https://zitadel.invalid id hush localhost:5000 0s"},
-		{"environment", "", strings.Fields(goodDotenv),
-			"https://zitadel.invalid id hush localhost:5000 0s"},
-		{"environment before .env", goodDotenv + "PORT=1\n", []string{"PORT=2"},
-			"https://zitadel.invalid id hush localhost:2 0s"},
-		{".env before a blank variable", goodDotenv + "PORT=1\n", []string{"PORT= "},
-			"https://zitadel.invalid id hush localhost:1 0s"},
-		{"every variable", goodDotenv + "HOST=::1\nPORT=0\nINTROSPECTION_CACHE_TTL=30s\n", nil,
-			"https://zitadel.invalid id hush [::1]:0 30s"},
-		{"white space", goodDotenv, []string{"CLIENT_ID= a ", "CLIENT_SECRET=b\r\n"},
-			"https://zitadel.invalid a b localhost:5000 0s"},
-		{"quotes", goodDotenv + `CLIENT_SECRET='$a #"\n+%: b'`, nil,
-			`https://zitadel.invalid id $a #"\n+%: b localhost:5000 0s`},
-		{"trailing slash", goodDotenv, []string{"ZITADEL_DOMAIN=http://localhost:8080/"},
-			"http://localhost:8080 id hush localhost:5000 0s"},
+		{"defaults", "", []string{"ZITADEL_DOMAIN=https://zitadel.invalid", "CLIENT_ID=id",
+			"CLIENT_SECRET=hush"}, "https://zitadel.invalid id hush localhost:5000 0s"},
+		{".env", goodDotenv, nil, "https://zitadel.invalid id hush [::1]:1 30s"},
+		{"environment before .env", goodDotenv, []string{"PORT=2"},
+			"https://zitadel.invalid id hush [::1]:2 30s"},
+		{"blank variable hides .env", goodDotenv, []string{"INTROSPECTION_CACHE_TTL= "},
+			"https://zitadel.invalid id hush [::1]:1 0s"},
+		{"white space", goodDotenv, []string{"CLIENT_SECRET= a\r\n"},
+			"https://zitadel.invalid id a [::1]:1 30s"},
+		{"http and a trailing slash", goodDotenv, []string{"ZITADEL_DOMAIN=http://localhost:8080/"},
+			"http://localhost:8080 id hush [::1]:1 30s"},
 		{"host and port", goodDotenv, []string{"ZITADEL_DOMAIN=a.invalid:8443"},
-			"https://a.invalid:8443 id hush localhost:5000 0s"},
+			"https://a.invalid:8443 id hush [::1]:1 30s"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			setConfig(t, row.dotenv, row.env...)
 			cfg, err := loadConfig()
-			got := fmt.Sprint(err)
-			if err == nil {
-				got = fmt.Sprintf("%s %s %s %s %s", cfg.domain, cfg.clientID, cfg.clientSecret,
-					net.JoinHostPort(cfg.host, cfg.port), cfg.cacheTTL)
+			if err != nil {
+				t.Fatal(err)
 			}
+			got := fmt.Sprintf("%s %s %s %s %s", cfg.zitadelURL, cfg.clientID, cfg.clientSecret,
+				net.JoinHostPort(cfg.host, cfg.port), cfg.cacheTTL)
 			if got != row.want {
 				t.Errorf("got %q, want %q", got, row.want)
 			}
@@ -118,60 +75,91 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-func TestUnreadableDotenv(t *testing.T) {
-	setConfig(t, "")
-	if err := os.Mkdir(".env", 0o700); err != nil {
+func TestBadConfig(t *testing.T) {
+	example, err := os.ReadFile(".env.example")
+	if err != nil {
 		t.Fatal(err)
 	}
-	_, err := loadConfig()
-	if err == nil || !strings.HasPrefix(err.Error(), "read .env: ") {
-		t.Errorf("got error %v, want the reason why .env cannot be read", err)
+	const (
+		missing = " not set, in neither the environment nor .env in the current folder (a blank " +
+			"variable hides .env): copy .env.example to .env and fill it in, or try the demo: make demo"
+		badURL = "ZITADEL_DOMAIN must be an http or https URL with a host and nothing after it, " +
+			"such as https://my-instance-abcdef.zitadel.cloud"
+		badTTL    = "INTROSPECTION_CACHE_TTL must be a duration such as 30s"
+		badDotenv = ".env must be readable, UTF-8 without a byte order mark, with lines " +
+			"NAME=value, its quotes closed"
+	)
+	for _, row := range []struct {
+		name, dotenv string
+		env          []string
+		want         string
+	}{
+		{".env.example", string(example), nil, "ZITADEL_DOMAIN, CLIENT_ID, CLIENT_SECRET" + missing},
+		{"blank variable", goodDotenv, []string{"CLIENT_ID= "}, "CLIENT_ID" + missing},
+		{"no URL", goodDotenv, []string{"ZITADEL_DOMAIN=https://zitadel .invalid"}, badURL},
+		{"no host", goodDotenv, []string{"ZITADEL_DOMAIN=https://:8080"}, badURL},
+		{"other scheme", goodDotenv, []string{"ZITADEL_DOMAIN=ftp://zitadel.invalid"}, badURL},
+		{"user", goodDotenv, []string{"ZITADEL_DOMAIN=https://user:hush@zitadel.invalid"}, badURL},
+		{"path", goodDotenv, []string{"ZITADEL_DOMAIN=zitadel.invalid/ui"}, badURL},
+		{"query", goodDotenv, []string{"ZITADEL_DOMAIN=https://zitadel.invalid?a"}, badURL},
+		{"fragment", goodDotenv, []string{"ZITADEL_DOMAIN=https://zitadel.invalid#a"}, badURL},
+		{"negative TTL", goodDotenv, []string{"INTROSPECTION_CACHE_TTL=-1s"}, badTTL},
+		{"TTL without a unit", goodDotenv, []string{"INTROSPECTION_CACHE_TTL=30"}, badTTL},
+		{"open quote", goodDotenv + "CLIENT_SECRET='hush", nil, badDotenv},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			setConfig(t, row.dotenv, row.env...)
+			if _, err := loadConfig(); err == nil || err.Error() != row.want {
+				t.Errorf("got error %v, want %q", err, row.want)
+			}
+		})
 	}
+
+	t.Run("unreadable .env", func(t *testing.T) {
+		setConfig(t, "")
+		if err := os.Mkdir(".env", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := loadConfig(); err == nil || err.Error() != badDotenv {
+			t.Errorf("got error %v, want %q", err, badDotenv)
+		}
+	})
 }
 
-func TestIsLoopback(t *testing.T) {
-	for host, want := range map[string]bool{
-		"localhost": true, "127.0.0.2": true, "::1": true,
-		"zitadel.invalid": false, "192.0.2.1": false, "localhost.invalid": false,
-	} {
-		if got := isLoopback(host); got != want {
-			t.Errorf("%s: got loopback %t, want %t", host, got, want)
+// Two concurrent requests have the same token. ZITADEL responds when it has all introspections that
+// are to come: two, or one that the requests share.
+func TestCacheIsOptional(t *testing.T) {
+	for ttl, want := range map[time.Duration]int64{0: 2, time.Hour: 1} {
+		var introspections atomic.Int64
+		all := make(chan struct{})
+		instance := startZITADEL(t, func(w http.ResponseWriter, r *http.Request) {
+			if introspections.Add(1) == want {
+				close(all)
+			}
+			select {
+			case <-all:
+				io.WriteString(w, `{"active":true}`)
+			case <-r.Context().Done():
+			}
+		})
+		introspect := newIntrospect(config{zitadelURL: instance, cacheTTL: ttl})
+		var callers sync.WaitGroup
+		for range 2 {
+			callers.Go(func() {
+				if _, err := introspect(t.Context(), testToken); err != nil {
+					t.Errorf("TTL %s: got error %v, want none", ttl, err)
+				}
+			})
+		}
+		callers.Wait()
+		if got := introspections.Load(); got != want {
+			t.Errorf("TTL %s: got %d introspections, want %d", ttl, got, want)
 		}
 	}
 }
 
-// newTestServer returns the server of the API with a ZITADEL instance at domain.
-func newTestServer(domain *url.URL, cacheTTL time.Duration) *http.Server {
-	return newServer(config{domain: domain, clientID: "id", clientSecret: "hush", cacheTTL: cacheTTL})
-}
-
-// pipes is a listener for connections in memory, on which synctest can wait.
-type pipes chan net.Conn
-
-func (p pipes) Accept() (net.Conn, error) {
-	if conn, ok := <-p; ok {
-		return conn, nil
-	}
-	return nil, net.ErrClosed
-}
-func (p pipes) Close() error   { return nil }
-func (p pipes) Addr() net.Addr { return &net.UnixAddr{} }
-
-// exchange sends a request to a server over a connection in memory, and returns when the server
-// has closed it.
-func exchange(server *http.Server, request string) {
-	listener := make(pipes)
-	go server.Serve(listener)
-	client, conn := net.Pipe()
-	listener <- conn
-	io.WriteString(client, request)
-	io.Copy(io.Discard, client)
-	close(listener)
-	server.Close()
-}
-
 func TestSlowClients(t *testing.T) {
-	const header = "GET /api/public HTTP/1.1\r\nHost: localhost\r\n"
+	const header = "GET / HTTP/1.1\r\nHost: localhost\r\n"
 	for _, row := range []struct {
 		name, sent string
 		want       time.Duration
@@ -184,7 +172,7 @@ func TestSlowClients(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				start := time.Now()
-				exchange(newTestServer(mustParse(t, "zitadel.invalid"), 0), row.sent)
+				exchange(t, newServer(message("hello")), row.sent)
 				// net/http may take a moment more, to let the client read the response.
 				if got := time.Since(start); got < row.want || got >= row.want+time.Second {
 					t.Errorf("got the connection closed after %s, want %s", got, row.want)
@@ -194,13 +182,37 @@ func TestSlowClients(t *testing.T) {
 	}
 }
 
+// A client does not read the response.
+func TestStuckClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var written time.Duration
+		handler := func(w http.ResponseWriter, _ *http.Request) {
+			start := time.Now()
+			for _, err := w.Write(nil); err == nil; {
+				_, err = w.Write(make([]byte, 1<<10))
+			}
+			written = time.Since(start)
+		}
+		conn, err := listen(t, newServer(http.HandlerFunc(handler))).dial(t.Context(), "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(conn, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if written != 30*time.Second {
+			t.Errorf("got an error of Write after %s, want 30s", written)
+		}
+	})
+}
+
 func TestRequestHeaderSize(t *testing.T) {
 	server := httptest.NewUnstartedServer(nil)
-	server.Config = newTestServer(mustParse(t, "zitadel.invalid"), 0)
+	server.Config = newServer(message("hello"))
 	server.Start()
 	defer server.Close()
 	for size, want := range map[int]int{15 << 10: 200, 24 << 10: 431} {
-		r, err := http.NewRequest("GET", server.URL+"/api/public", nil)
+		r, err := http.NewRequest("GET", server.URL, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -216,49 +228,9 @@ func TestRequestHeaderSize(t *testing.T) {
 
 func TestPanic(t *testing.T) {
 	log := captureLog(t)
-	server := newTestServer(mustParse(t, "zitadel.invalid"), 0)
-	server.Handler = logRequests(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		panic("some reason")
-	}))
 	synctest.Test(t, func(t *testing.T) {
-		exchange(server, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		handler := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("some reason") })
+		exchange(t, newServer(logRequests(handler)), "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	})
 	checkLog(t, log, `level=ERROR msg="http: panic serving pipe: some reason\n`)
-}
-
-// Two concurrent requests with the same token: with the cache off, neither waits for the other.
-func TestCacheIsOffByDefault(t *testing.T) {
-	asked := make(chan struct{})
-	domain := startZITADEL(t, func(w http.ResponseWriter, r *http.Request) {
-		r.ParseForm() // reads the body: only then net/http notices that the API leaves
-		select {
-		case asked <- struct{}{}:
-		case <-asked:
-		case <-r.Context().Done():
-		}
-		io.WriteString(w, readerJSON)
-	})
-	server := newTestServer(domain, 0)
-	var requests sync.WaitGroup
-	for range 2 {
-		requests.Go(func() {
-			checkStatus(t, "scoped route", get(server.Handler, "/api/private-scoped"), 200)
-		})
-	}
-	requests.Wait()
-}
-
-func TestCacheIsOn(t *testing.T) {
-	introspections := 0
-	domain := startZITADEL(t, func(w http.ResponseWriter, _ *http.Request) {
-		introspections++
-		io.WriteString(w, readerJSON)
-	})
-	server := newTestServer(domain, time.Hour)
-	for range 3 {
-		checkStatus(t, "scoped route", get(server.Handler, "/api/private-scoped"), 200)
-	}
-	if introspections != 1 {
-		t.Errorf("got %d introspections, want 1", introspections)
-	}
 }

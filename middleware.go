@@ -24,15 +24,15 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 			return
 		}
 		c, err := introspect(r.Context(), token)
-		if err != nil && errors.Is(r.Context().Err(), context.Canceled) {
-			// The client has left or closed its sending side: 499 is nginx's status for this. A
-			// deadline, which other middleware may set, is answered below.
+		if errors.Is(err, context.Canceled) {
+			// The client has left: nginx's status for that. A client that has closed only its
+			// sending side reads it; without a response, net/http would send 200.
 			writeError(w, r, 499, "client_closed_request", "The client closed the request.")
 			return
 		}
 		if err != nil {
 			slog.Error("introspection failed", "reason", err)
-			w.Header().Set("Retry-After", "5") // seconds
+			w.Header().Set("Retry-After", "5") // seconds; as long as an introspection may take
 			writeError(w, r, http.StatusServiceUnavailable, "temporarily_unavailable",
 				"The access token cannot be checked at the moment. Try again later.")
 			return
@@ -48,12 +48,12 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 }
 
 // requireRole returns a handler, for use inside requireToken, that calls next if the user has
-// the role, and refuses the request otherwise.
+// the role, whichever organization granted it, and refuses the request otherwise.
 func requireRole(role string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, ok := claimsFrom(r.Context()).Roles[role]; !ok {
-			// 401 as in ZITADEL's Flask example. RFC 6750 §3.1 recommends 403.
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api", error="insufficient_scope"`)
+			// 401 as in ZITADEL's Flask example. For 403, as RFC 6750 §3.1 recommends, change it here.
 			writeError(w, r, http.StatusUnauthorized, "insufficient_scope",
 				"The user does not have the role "+role+".")
 			return
@@ -75,7 +75,7 @@ type claimsKey struct{}
 // request has exactly one such header with exactly one token.
 func bearerToken(r *http.Request) (token string, ok bool) {
 	headers := r.Header.Values("Authorization")
-	if len(headers) != 1 {
+	if len(headers) != 1 { // a proxy could have checked one of two, and this API the other
 		return "", false
 	}
 	words := strings.Fields(headers[0])
@@ -123,7 +123,7 @@ func (r *statusRecorder) WriteHeader(status int) {
 	r.ResponseWriter.WriteHeader(status)
 }
 
-// Unwrap lets http.ResponseController reach the original ResponseWriter.
+// Unwrap lets handlers flush, for example, with an http.ResponseController.
 func (r *statusRecorder) Unwrap() http.ResponseWriter {
 	return r.ResponseWriter
 }

@@ -91,7 +91,7 @@ func TestResponses(t *testing.T) {
 		{"user without a role", clientID, clientSecret, "visitor-pat", "no-role"},
 		{"unknown token", clientID, clientSecret, "other-pat", "garbage-token"},
 		{"wrong secret", clientID, "x", "reader-pat", "wrong-secret"},
-		{"unknown client", "x", clientSecret, "reader-pat", "unknown-client"},
+		{"unknown client", "x", clientSecret, "reader-pat", "wrong-secret"},
 		{"secret not form-encoded", clientID, "%secret", "reader-pat", "secret-not-form-encoded"},
 	} {
 		got := introspect(t, standIn.URL, row.id, row.secret, row.token)
