@@ -172,4 +172,7 @@ func checkLog(t *testing.T, log *bytes.Buffer, want ...string) {
 	if !ok {
 		t.Errorf("got log\n%q\nwant lines that begin with\n%q", got, want)
 	}
+	if strings.Contains(log.String(), testToken) {
+		t.Error("got a token in the log, want none")
+	}
 }

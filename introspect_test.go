@@ -2,11 +2,18 @@ package main
 
 import (
 	"encoding/base64"
+	"encoding/pem"
 	"io"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -259,6 +266,60 @@ func TestReusedConnectionCloses(t *testing.T) {
 	}
 	if got := len(requests); got != 3 {
 		t.Errorf("got %d connections, want 3", got)
+	}
+}
+
+// Go reads the variables for a proxy and for CAs only once. So this test runs itself as another
+// process with the variables set, where it introspects a token.
+func TestProxyAndPrivateCA(t *testing.T) {
+	if instance := os.Getenv("TEST_INSTANCE"); instance != "" {
+		u, err := url.Parse(instance)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := newZitadelClient(u, "id", "hush").introspect(t.Context(), testToken); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	introspect := func(instance string, env ...string) error {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestProxyAndPrivateCA$")
+		cmd.Env = append(os.Environ(), "NO_PROXY=", "no_proxy=", "TEST_INSTANCE="+instance)
+		cmd.Env = append(cmd.Env, env...)
+		return cmd.Run()
+	}
+	var got []string
+	z := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got = append(got, r.Proto+" "+r.RequestURI)
+		io.WriteString(w, `{"active":true}`)
+	}))
+	z.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	z.EnableHTTP2 = true
+
+	proxy := httptest.NewServer(z.Config.Handler)
+	if err := introspect("http://zitadel.invalid", "HTTP_PROXY="+proxy.URL); err != nil {
+		t.Errorf("through a proxy: got error %v, want none", err)
+	}
+	z.StartTLS()
+	if err := introspect(z.URL); err == nil {
+		t.Error("unknown CA: got no error, want one")
+	}
+	want := []string{"HTTP/1.1 http://zitadel.invalid/oauth/v2/introspect"}
+	if runtime.GOOS != "windows" && runtime.GOOS != "darwin" { // which have no SSL_CERT_FILE
+		file := filepath.Join(t.TempDir(), "ca.pem")
+		ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: z.Certificate().Raw})
+		if err := os.WriteFile(file, ca, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := introspect(z.URL, "SSL_CERT_FILE="+file); err != nil {
+			t.Errorf("private CA: got error %v, want none", err)
+		}
+		want = append(want, "HTTP/1.1 /oauth/v2/introspect")
+	}
+	proxy.Close() // waits for the handler
+	z.Close()
+	if !slices.Equal(got, want) {
+		t.Errorf("got requests %q, want %q", got, want)
 	}
 }
 
