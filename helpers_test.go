@@ -86,7 +86,7 @@ func newOfflineClient(roundTrip transport) *zitadelClient {
 }
 
 // recorded returns a response in testdata.
-func recorded(t *testing.T, name string) *http.Response {
+func recorded(t testing.TB, name string) *http.Response {
 	t.Helper()
 	data, err := os.ReadFile("testdata/" + name + ".http")
 	if err != nil {

@@ -300,6 +300,7 @@ func TestProxyAndPrivateCA(t *testing.T) {
 	if err := introspect("http://zitadel.invalid", "HTTP_PROXY="+proxy.URL); err != nil {
 		t.Errorf("through a proxy: got error %v, want none", err)
 	}
+	proxy.Close() // waits for the handler
 	z.StartTLS()
 	if err := introspect(z.URL); err == nil {
 		t.Error("unknown CA: got no error, want one")
@@ -316,7 +317,6 @@ func TestProxyAndPrivateCA(t *testing.T) {
 		}
 		want = append(want, "HTTP/1.1 /oauth/v2/introspect")
 	}
-	proxy.Close() // waits for the handler
 	z.Close()
 	if !slices.Equal(got, want) {
 		t.Errorf("got requests %q, want %q", got, want)
