@@ -7,12 +7,10 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -30,7 +28,7 @@ This is a stand-in for a ZITADEL instance. It is no identity provider: it knows
 two users, checks no passwords, and is for trying out and for tests only.
 
   user      access token   role
-  reader    reader-pat     read:messages
+  reader    reader-pat     %[5]s
   visitor   visitor-pat
 
 The API is ready. Call it from another terminal:
@@ -45,10 +43,10 @@ curl -w '%%{http_code}\n' %[1]s/api/private-scoped \
 
 Take the role away, call the API again, and give the role back:
 
-curl -X DELETE %[2]s/demo/users/reader/roles/read:messages
+curl -X DELETE %[2]s/demo/users/reader/roles/%[5]s
 curl -w '%%{http_code}\n' %[1]s/api/private-scoped \
   -H "Authorization: Bearer $TOKEN"
-curl -X PUT %[2]s/demo/users/reader/roles/read:messages
+curl -X PUT %[2]s/demo/users/reader/roles/%[5]s
 
 An API of your own can use the stand-in too:
 
@@ -70,7 +68,8 @@ func main() {
 
 // run runs the stand-in and the API until a signal arrives or one of them ends.
 func run() error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(),
+		os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	apiPort, apiErr := listen("PORT", "5000")
 	listener, err := listen("DEMO_ZITADEL_PORT", "8080")
@@ -80,9 +79,8 @@ func run() error {
 	apiPort.Close() // for the API
 	domain := fmt.Sprintf("http://localhost:%d", listener.Addr().(*net.TCPAddr).Port)
 	standIn := &http.Server{Handler: newStandIn(domain), ReadHeaderTimeout: time.Minute}
-	defer standIn.Close()
-	serveErr := make(chan error, 1)
-	go func() { serveErr <- standIn.Serve(listener) }()
+	standInCtx, cancel := context.WithCancelCause(ctx)
+	go func() { cancel(standIn.Serve(listener)) }()
 
 	folder, err := os.MkdirTemp("", "example-api-go-")
 	if err != nil {
@@ -90,60 +88,27 @@ func run() error {
 	}
 	defer os.RemoveAll(folder)
 	program := filepath.Join(folder, "api.exe") // Windows needs the suffix; other systems ignore it
-	if err := build(ctx, program); err != nil {
-		if interrupted(ctx) {
-			return nil
-		}
-		return err
-	}
-	api := exec.Command(program)
+	// Without -buildvcs=false, the build fails in a checkout that belongs to another user.
+	build := command(standInCtx, "go", "build", "-buildvcs=false", "-o", program, ".")
+	build.Dir = ".."
+	api := command(standInCtx, program)
 	api.Dir = filepath.Join(folder, "empty") // without a .env
+	api.Env = append(os.Environ(), "ZITADEL_DOMAIN="+domain,
+		"CLIENT_ID="+clientID, "CLIENT_SECRET="+clientSecret, "HOST=", "INTROSPECTION_CACHE_TTL=")
+	api.Stderr = apiLog{domain}
 	if err := os.Mkdir(api.Dir, 0o700); err != nil {
 		return err
 	}
-	api.Env = append(os.Environ(), "ZITADEL_DOMAIN="+domain,
-		"CLIENT_ID="+clientID, "CLIENT_SECRET="+clientSecret, "HOST=", "INTROSPECTION_CACHE_TTL=")
-	log, err := api.StderrPipe()
+	output, err := build.CombinedOutput()
 	if err != nil {
-		return err
+		err = fmt.Errorf("go build: %w\n%s", err, output)
+	} else if err = api.Run(); err != nil {
+		err = fmt.Errorf("the API has ended: %w", err)
 	}
-	if err := api.Start(); err != nil {
-		return err
-	}
-	stopping, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		copyLog(log, domain, stopping)
-		close(ended)
-	}()
-
-	select {
-	case err = <-serveErr:
-	case <-ended:
-	case <-ctx.Done():
-	}
-	// A terminal sends Ctrl-C to the API too. A second signal would kill it.
-	select {
-	case <-stopping:
-	case <-ended:
-	case <-time.After(time.Second):
-		terminate(api.Process)
-	}
-	<-ended
-	api.Wait()
-	if interrupted(ctx) {
+	if ctx.Err() != nil { // a signal has arrived
 		return nil
 	}
-	return errors.Join(err, fmt.Errorf("the API has ended: %s", api.ProcessState))
-}
-
-// interrupted reports whether ctx is done, or soon will be: Ctrl-C may reach the demo last.
-func interrupted(ctx context.Context) bool {
-	select {
-	case <-ctx.Done():
-		return true
-	case <-time.After(time.Second):
-		return false
-	}
+	return errors.Join(err, context.Cause(standInCtx))
 }
 
 // listen listens on a port of localhost: the one in an environment variable or, if it is not set,
@@ -158,41 +123,23 @@ func listen(variable, fallback string) (net.Listener, error) {
 	return listener, nil
 }
 
-// build builds the API.
-func build(ctx context.Context, program string) error {
-	// Without -buildvcs=false, the build fails in a checkout that belongs to another user.
-	command := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", program, ".")
-	command.Dir = ".."
-	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) }
-	command.WaitDelay = 10 * time.Second
-	if output, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build: %w\n%s", err, output)
-	}
-	return nil
+// command returns a command that is interrupted when ctx is done, and killed a second later.
+func command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = time.Second
+	return cmd
 }
 
-// copyLog copies the log of the API to standard error. When the API is ready, it prints the
-// welcome. When the API stops, it closes stopping.
-func copyLog(log io.Reader, domain string, stopping chan<- struct{}) {
-	lines := bufio.NewReader(log)
-	for {
-		line, err := lines.ReadString('\n')
-		fmt.Fprint(os.Stderr, line)
-		if err != nil {
-			return
-		}
-		if _, url, ok := strings.Cut(line, " msg=ready url="); ok {
-			fmt.Printf(welcome, strings.TrimSpace(url), domain, clientID, clientSecret)
-		}
-		if strings.Contains(line, ` msg="stopping: `) {
-			close(stopping)
-		}
-	}
-}
+// apiLog copies the log of the API to standard error. When the API is ready, it prints the
+// welcome.
+type apiLog struct{ domain string }
 
-// terminate asks a process to end. Windows cannot, so the process is killed there.
-func terminate(p *os.Process) {
-	if err := p.Signal(syscall.SIGTERM); err != nil {
-		p.Kill()
+func (l apiLog) Write(p []byte) (int, error) {
+	n, err := os.Stderr.Write(p)
+	if _, rest, ok := strings.Cut(string(p), " msg=ready url="); ok {
+		url, _, _ := strings.Cut(rest, "\n")
+		fmt.Printf(welcome, url, l.domain, clientID, clientSecret, projectRole)
 	}
+	return n, err
 }

@@ -45,8 +45,8 @@ type user struct {
 	roles             map[string]bool
 }
 
-// newStandIn returns a stand-in at the URL issuer. Its users are reader, with the role
-// read:messages, and visitor, without a role.
+// newStandIn returns a stand-in at the URL issuer. Its users are reader, with the role of the
+// project, and visitor, without a role.
 func newStandIn(issuer string) http.Handler {
 	s := &standIn{
 		issuer:  issuer,
@@ -121,7 +121,7 @@ func (s *standIn) changeRole(w http.ResponseWriter, r *http.Request) {
 	defer s.mu.Unlock()
 	u, ok := s.users[r.PathValue("user")+"-pat"]
 	if role := r.PathValue("role"); !ok || role != projectRole {
-		http.Error(w, "The users are reader and visitor. The role is read:messages.",
+		http.Error(w, "The users are reader and visitor. The role is "+projectRole+".",
 			http.StatusNotFound)
 		return
 	}
