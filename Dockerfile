@@ -1,6 +1,8 @@
 FROM golang:1.27 AS build
 WORKDIR /src
-COPY go.mod go.sum *.go ./
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
 RUN CGO_ENABLED=0 go build -trimpath -o /example-api-go .
 
 FROM scratch
