@@ -16,7 +16,8 @@ const maxCacheEntries = 10_000
 // revoked token works, and a removed role counts, until the entry expires.
 //
 // Requests with the same token share one introspection. Inactive tokens are not kept: ZITADEL may
-// report a valid token as inactive while its database restarts.
+// report a valid token as inactive while its database restarts. An expired entry stays until it is
+// renewed or another takes its place.
 type cache struct {
 	next introspectFunc
 	ttl  time.Duration
@@ -43,7 +44,7 @@ func newCache(introspect introspectFunc, ttl time.Duration) *cache {
 	return &cache{next: introspect, ttl: ttl, entries: make(map[tokenHash]*cacheEntry)}
 }
 
-// introspect returns the claims of a token. It is an introspectFunc.
+// introspect returns the claims of a token. It can be used as an introspectFunc.
 func (c *cache) introspect(ctx context.Context, token string) (claims, error) {
 	hash := tokenHash(sha256.Sum256([]byte(token)))
 	c.mu.Lock()
@@ -65,7 +66,7 @@ func (c *cache) introspect(ctx context.Context, token string) (claims, error) {
 	}
 }
 
-// expired reports whether the entry was kept for long enough. The cache's mutex must be held.
+// expired reports whether the entry is older than the TTL. The mutex of the cache must be held.
 func (e *cacheEntry) expired() bool {
 	return !e.expires.IsZero() && !time.Now().Before(e.expires)
 }
@@ -87,7 +88,8 @@ func (c *cache) fill(ctx context.Context, e *cacheEntry, hash tokenHash, token s
 	close(e.done)
 }
 
-// call calls next and turns a panic, which would end the process here, into an error.
+// call calls next and returns a panic, perhaps of your own parseClaims, as an error. In a goroutine
+// of its own, it would end the process.
 func (c *cache) call(ctx context.Context, token string) (_ claims, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -97,7 +99,8 @@ func (c *cache) call(ctx context.Context, token string) (_ claims, err error) {
 	return c.next(ctx, token)
 }
 
-// makeRoom deletes any one of the entries that are kept if there are too many. c.mu must be held.
+// makeRoom deletes one entry, whichever, if the cache keeps too many. Those in progress do not
+// count: made-up tokens must not displace active ones. c.mu must be held.
 func (c *cache) makeRoom() {
 	if len(c.entries)-c.pending <= maxCacheEntries {
 		return

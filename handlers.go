@@ -2,7 +2,8 @@ package main
 
 import "net/http"
 
-// newAPI returns the handler of the API: its routes, and what each of them requires.
+// newAPI returns the handler of the API: its routes, and what each of them requires. The ServeMux
+// itself responds to all other requests.
 //
 // A handler inside requireToken learns who the caller is from claimsFrom(r.Context()).
 func newAPI(introspect introspectFunc) http.Handler {

@@ -81,7 +81,7 @@ func newTestClient(t *testing.T, handler http.HandlerFunc) *zitadelClient {
 // newOfflineClient returns a client of a ZITADEL instance that is reached through a transport.
 func newOfflineClient(roundTrip transport) *zitadelClient {
 	z := newZitadelClient(&url.URL{Scheme: "http", Host: "zitadel.invalid"}, "id", "hush")
-	z.http.Transport = roundTrip
+	z.httpClient.Transport = roundTrip
 	return z
 }
 

@@ -26,7 +26,7 @@ type claims struct {
 	Active  bool
 	Expires time.Time      // zero if the token does not expire
 	Subject string         // the user's ID, for your handlers
-	Roles   map[string]any // the keys are the user's roles, the values say who granted them
+	Roles   map[string]any // the user's roles in the project of the API, each with who granted it
 }
 
 // expired reports whether the token has expired.
@@ -36,29 +36,29 @@ func (c claims) expired() bool {
 
 // A zitadelClient calls the introspection endpoint of a ZITADEL instance.
 type zitadelClient struct {
-	http                   *http.Client
+	httpClient             *http.Client
 	endpoint               string
 	clientID, clientSecret string
 }
 
-// newZitadelClient returns a client of the ZITADEL instance at a URL. It authenticates with Client
-// Secret Basic.
+// newZitadelClient returns a client of the ZITADEL instance at a URL. It authenticates with the
+// client credentials by HTTP Basic authentication (client_secret_basic).
 func newZitadelClient(instance *url.URL, clientID, clientSecret string) *zitadelClient {
 	http1 := new(http.Protocols)
 	http1.SetHTTP1(true)
 	transport := &http.Transport{
 		Proxy:     http.ProxyFromEnvironment,
-		Protocols: http1, // not HTTP/2: see the retry in introspect
-		// net/http goes on dialing when a request has timed out, for the next one. These two limit
-		// that. (A proxy has a minute to respond to CONNECT.)
+		Protocols: http1, // not HTTP/2, because of the retry in introspect
+		// A dial goes on after its request has timed out, for the next request. These two limit it.
+		// With a proxy, CONNECT may add a minute, which is fixed in net/http.
 		DialContext:         (&net.Dialer{Timeout: zitadelTimeout}).DialContext,
 		TLSHandshakeTimeout: zitadelTimeout,
-		// Keep all connections alive. The default, 2, makes most requests of a burst dial.
+		// In effect no limit. With the default, 2, most requests of a burst would dial anew.
 		MaxIdleConnsPerHost: 10_000,
 		IdleConnTimeout:     90 * time.Second,
 	}
 	return &zitadelClient{
-		http: &http.Client{
+		httpClient: &http.Client{
 			Transport: transport,
 			// Do not follow redirects, which could send the token to another host.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -69,10 +69,10 @@ func newZitadelClient(instance *url.URL, clientID, clientSecret string) *zitadel
 	}
 }
 
-// introspect returns the claims of an access token (RFC 7662). It is an introspectFunc.
+// introspect returns the claims of an access token (RFC 7662). It can be used as an introspectFunc.
 //
-// ZITADEL checks the issuer and the audience: it reports a token as inactive that was issued for
-// other projects only. A personal access token is valid for every project.
+// ZITADEL checks the issuer and the audience: a token that was issued for other projects only is
+// not active. The personal access tokens of all users are. Require a role where that matters.
 func (z *zitadelClient) introspect(ctx context.Context, token string) (claims, error) {
 	ctx, cancel := context.WithTimeout(ctx, zitadelTimeout)
 	defer cancel()
@@ -85,22 +85,21 @@ func (z *zitadelClient) introspect(ctx context.Context, token string) (claims, e
 	req.SetBasicAuth(url.QueryEscape(z.clientID), url.QueryEscape(z.clientSecret))
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
-	// ZITADEL may close an idle connection just as it is used again. Then http.Transport retries a
-	// request that has an Idempotency-Key; without a value, it "is not sent on the wire". Over
-	// HTTP/2 it does not retry in every such case.
+	// ZITADEL may close an idle connection just as it is used again. http.Transport then retries
+	// requests that have an Idempotency-Key, which is not sent if its value is nil; see its
+	// documentation. Over HTTP/2, it does not retry in every such case.
 	req.Header["Idempotency-Key"] = nil
 
-	resp, err := z.http.Do(req)
+	resp, err := z.httpClient.Do(req)
 	if err != nil {
 		return claims{}, err
 	}
 	defer resp.Body.Close()
-	// The body of some responses, such as 101, does not end. So the status comes first.
+	// The status is checked first, since the body of a 101 response does not end.
 	if resp.StatusCode != http.StatusOK {
 		return claims{}, fmt.Errorf("status %s: %s", resp.Status, statusHint(resp.StatusCode))
 	}
-	const maxBody = 1 << 20 // bytes; JSON that is cut off there cannot be parsed
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20)) // JSON that is cut off is an error
 	if err != nil {
 		return claims{}, fmt.Errorf("reading the response: %w", err)
 	}
@@ -124,16 +123,17 @@ func statusHint(status int) string {
 
 // parseClaims returns the claims in the body of an introspection response.
 //
-// The owner of any organization can add claims to the tokens of its users by a ZITADEL Action, for
-// example URN:ZITADEL:IAM:ORG:PROJECT:ROLES or username. Hence two rules:
-//   - Look the names up in a map, which compares them exactly. encoding/json matches names to the
-//     fields of a struct without regard to case, and would take the first example for the roles.
-//   - Decide by active, exp, sub, iss, aud and urn:zitadel:iam:… only. ZITADEL does not let an
-//     Action set these.
+// It looks names up in a map, which compares them exactly. encoding/json would match them to the
+// fields of a struct without regard to case, and so take URN:ZITADEL:IAM:ORG:PROJECT:ROLES for the
+// roles. By a ZITADEL Action, the owner of any organization can add such a claim to the tokens of
+// its users.
+//
+// An Action can also set other claims, such as username, but not active, exp, sub, iss, aud and
+// those that begin with urn:zitadel:iam:. To decide by a claim, choose one of these.
 func parseClaims(body []byte) (claims, error) {
 	var members map[string]any
 	if err := json.Unmarshal(body, &members); err != nil {
-		return claims{}, fmt.Errorf("the response is not a JSON object: %w", err)
+		return claims{}, fmt.Errorf("the response is not a JSON object of at most 1 MiB: %w", err)
 	}
 	active, ok := members["active"].(bool)
 	if !ok {

@@ -104,20 +104,23 @@ func respond(status int, body string) http.HandlerFunc {
 }
 
 func TestUnusableResponses(t *testing.T) {
-	const active = `{"active":true}`
+	const (
+		active   = `{"active":true}`
+		noObject = "the response is not a JSON object of at most 1 MiB: "
+	)
 	for _, row := range []struct {
 		name    string
 		handler http.HandlerFunc
 		want    string // in the error
 	}{
-		{"HTML", respond(200, `<html>active</html>`), "the response is not a JSON object: invalid"},
+		{"HTML", respond(200, `<html>active</html>`), noObject + "invalid"},
 		{"null", respond(200, `null`), "active in the response is not true or false"},
-		{"two objects", respond(200, active+active), "the response is not a JSON object: invalid"},
+		{"two objects", respond(200, active+active), noObject + "invalid"},
 		{"active a string", respond(200, `{"active":"true"}`), "active in the response is not true"},
 		{"exp a string", respond(200, `{"active":true,"exp":"9999999999"}`),
 			"exp in the response is not a number"},
 		{"longer than 1 MiB", respond(200, `{"active":true,"a":"`+strings.Repeat("a", 1<<20)+`"}`),
-			"the response is not a JSON object: unexpected end of JSON input"},
+			noObject + "unexpected end of JSON input"},
 		{"part of the body", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "999")
 			io.WriteString(w, active)
@@ -180,7 +183,7 @@ func TestTLSHandshakeTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := make(pipes)
 		z := newZitadelClient(&url.URL{Scheme: "https", Host: "zitadel.invalid"}, "id", "hush")
-		z.http.Transport.(*http.Transport).DialContext = network.dial
+		z.httpClient.Transport.(*http.Transport).DialContext = network.dial
 		go z.introspect(t.Context(), testToken)
 		start := time.Now()
 		conn, err := network.Accept()
@@ -207,7 +210,7 @@ func TestIdleConnectionTimeout(t *testing.T) {
 			},
 		})
 		z := newZitadelClient(&url.URL{Scheme: "http", Host: "zitadel.invalid"}, "id", "hush")
-		z.http.Transport.(*http.Transport).DialContext = network.dial
+		z.httpClient.Transport.(*http.Transport).DialContext = network.dial
 		if _, err := z.introspect(t.Context(), testToken); err != nil {
 			t.Fatal(err)
 		}

@@ -4,10 +4,10 @@
 //	GET /api/private         any caller with a valid access token
 //	GET /api/private-scoped  any caller with a valid access token and the role read:messages
 //
-// It sends each token to the introspection endpoint of ZITADEL, which responds whether the token
-// is active, who its user is, and which roles the user has (RFC 7662).
+// It sends each token to ZITADEL's introspection endpoint, which reports whether the token is
+// active, who its user is, and which roles the user has (RFC 7662).
 //
-// It is configured by environment variables or a file .env; see .env.example.
+// It is configured by environment variables or a .env file; see .env.example.
 package main
 
 import (
@@ -45,8 +45,7 @@ func main() {
 
 // run serves the API until SIGINT or SIGTERM, and then gives requests in flight 10 s to finish.
 func run(cfg config) error {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signaled, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	listener, err := net.Listen("tcp", net.JoinHostPort(cfg.host, cfg.port))
 	if err != nil {
 		return fmt.Errorf("%w (set PORT to another port, or HOST to another address)", err)
@@ -60,9 +59,9 @@ func run(cfg config) error {
 	select {
 	case err := <-serveErr:
 		return err
-	case <-signals:
+	case <-signaled.Done():
 	}
-	signal.Stop(signals) // a second signal kills the process
+	stop() // a second signal kills the process
 	slog.Info("stopping: waiting for requests in flight")
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -72,7 +71,7 @@ func run(cfg config) error {
 	return nil
 }
 
-// newIntrospect returns the introspection of tokens, through a cache if there is one.
+// newIntrospect returns the function that introspects tokens, with a cache if cfg has a TTL for it.
 func newIntrospect(cfg config) introspectFunc {
 	introspect := newZitadelClient(cfg.zitadelURL, cfg.clientID, cfg.clientSecret).introspect
 	if cfg.cacheTTL > 0 {
@@ -81,15 +80,15 @@ func newIntrospect(cfg config) introspectFunc {
 	return introspect
 }
 
-// newServer returns an HTTP server that does not wait for slow clients.
+// newServer returns an HTTP server that limits how long it waits for slow clients.
 func newServer(handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       30 * time.Second, // for header and body
-		WriteTimeout:      30 * time.Second, // from the end of the header to that of the response
+		ReadTimeout:       30 * time.Second, // header and body
+		WriteTimeout:      30 * time.Second, // handler and response
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10, // net/http adds 4 KiB; the default is 1 MiB
+		MaxHeaderBytes:    16 << 10, // enough for long tokens; the default is 1 MiB
 		// By default, net/http's errors, such as panics in handlers, are logged at level INFO.
 		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelError),
 	}
@@ -104,12 +103,12 @@ type config struct {
 }
 
 // loadConfig reads the configuration from the environment and, for variables that are not set
-// there, from the file .env.
+// there, from the .env file in the current folder.
 func loadConfig() (config, error) {
 	if err := godotenv.Load(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		// err is not wrapped: it can quote the file, and so the client secret.
-		return config{}, errors.New(".env must be readable, UTF-8 without a byte order mark, " +
-			"with lines NAME=value, its quotes closed")
+		return config{}, errors.New(".env must be a readable file in UTF-8 without a byte order " +
+			"mark, with lines NAME=value and closed quotes")
 	}
 	var missing []string
 	for _, name := range []string{"ZITADEL_DOMAIN", "CLIENT_ID", "CLIENT_SECRET"} {
@@ -140,13 +139,14 @@ func loadConfig() (config, error) {
 	}, nil
 }
 
-// getenv returns an environment variable without white space around it: a value from a file, such
-// as a mounted secret, may end with a line break.
+// getenv returns an environment variable without the white space around it, such as the line break
+// at the end of many a Kubernetes secret.
 func getenv(name string) string {
 	return strings.TrimSpace(os.Getenv(name))
 }
 
-// parseDomain parses the URL of a ZITADEL instance. A host name alone means https.
+// parseDomain parses the URL of a ZITADEL instance. A host name alone means https. Use http only on
+// your own machine: it sends tokens and the client secret unencrypted.
 func parseDomain(domain string) (*url.URL, error) {
 	if !strings.Contains(domain, "://") {
 		domain = "https://" + domain

@@ -86,8 +86,8 @@ func TestBadConfig(t *testing.T) {
 		badURL = "ZITADEL_DOMAIN must be an http or https URL with a host and nothing after it, " +
 			"such as https://my-instance-abcdef.zitadel.cloud"
 		badTTL    = "INTROSPECTION_CACHE_TTL must be a duration such as 30s"
-		badDotenv = ".env must be readable, UTF-8 without a byte order mark, with lines " +
-			"NAME=value, its quotes closed"
+		badDotenv = ".env must be a readable file in UTF-8 without a byte order mark, with lines " +
+			"NAME=value and closed quotes"
 	)
 	for _, row := range []struct {
 		name, dotenv string

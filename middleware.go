@@ -17,7 +17,8 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 		w.Header().Set("Cache-Control", "no-store") // the response depends on the token
 		token, ok := bearerToken(r)
 		if !ok {
-			// A request without a usable token gets no error in the challenge (RFC 6750 §3.1).
+			// No error in the challenge: the request has no authentication information that this
+			// API understands (RFC 6750 §3.1).
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api"`)
 			writeError(w, r, http.StatusUnauthorized, "missing_authorization",
 				"Send exactly one header Authorization: Bearer TOKEN.")
@@ -25,14 +26,14 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 		}
 		c, err := introspect(r.Context(), token)
 		if errors.Is(err, context.Canceled) {
-			// The client has left: nginx's status for that. A client that has closed only its
-			// sending side reads it; without a response, net/http would send 200.
+			// The client has closed the connection; 499 is nginx's status for that. If it has closed
+			// only its sending side, it still reads the response, which would be 200 by default.
 			writeError(w, r, 499, "client_closed_request", "The client closed the request.")
 			return
 		}
 		if err != nil {
 			slog.Error("introspection failed", "reason", err)
-			w.Header().Set("Retry-After", "5") // seconds; as long as an introspection may take
+			w.Header().Set("Retry-After", "5") // seconds; any short time will do
 			writeError(w, r, http.StatusServiceUnavailable, "temporarily_unavailable",
 				"The access token cannot be checked at the moment. Try again later.")
 			return
@@ -47,8 +48,8 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 	})
 }
 
-// requireRole returns a handler, for use inside requireToken, that calls next if the user has
-// the role, whichever organization granted it, and refuses the request otherwise.
+// requireRole returns a handler, for use inside requireToken, that calls next if the user has the
+// role, whichever organization granted it, and refuses the request otherwise.
 func requireRole(role string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, ok := claimsFrom(r.Context()).Roles[role]; !ok {
@@ -75,7 +76,7 @@ type claimsKey struct{}
 // request has exactly one such header with exactly one token.
 func bearerToken(r *http.Request) (token string, ok bool) {
 	headers := r.Header.Values("Authorization")
-	if len(headers) != 1 { // a proxy could have checked one of two, and this API the other
+	if len(headers) != 1 { // with two, a proxy might check one and this API the other
 		return "", false
 	}
 	words := strings.Fields(headers[0])
