@@ -164,6 +164,8 @@ func TestREADME(t *testing.T) {
 	// A service of the files that the README and docs print, and those that they say to copy.
 	t.Run("A service of your own", func(t *testing.T) {
 		route := section(t, "README.md", "Add your own route")
+		roles := section(t, "docs/roles.md", "Several roles") +
+			section(t, "docs/roles.md", "Roles in one organization")
 		service := section(t, "docs/production.md", "The files in a service of your own")
 		listener, err := net.Listen("tcp", "localhost:0")
 		if err != nil {
@@ -171,14 +173,23 @@ func TestREADME(t *testing.T) {
 		}
 		address := listener.Addr().String()
 		listener.Close() // for the service
-		files := map[string]string{
-			"go.mod":     "module example\n\ngo 1.26.0\n",
-			"me.go":      goBlock(t, route, "func me("),
-			"me_test.go": goBlock(t, route, "func TestMe("),
-			"main.go":    strings.ReplaceAll(goBlock(t, service, "func main()"), "localhost:5002", address),
+		me := goBlock(t, route, `"GET /api/me"`)
+		main := goBlock(t, service, "func main()")
+		if !strings.Contains(main, me) {
+			t.Errorf("got a service without the line\n%s", me)
 		}
-		if line := goBlock(t, route, `"GET /api/me"`); !strings.Contains(files["main.go"], line) {
-			t.Errorf("got a service without the line\n%s", line)
+		for _, b := range blocks(roles) {
+			if strings.Contains(b.text, "mux.Handle") {
+				main = strings.Replace(main, me, me+b.text, 1)
+			}
+		}
+		files := map[string]string{
+			"go.mod":          "module example\n\ngo 1.26.0\n",
+			"me.go":           goBlock(t, route, "func me("),
+			"me_test.go":      goBlock(t, route, "func TestMe("),
+			"roles.go":        goBlock(t, roles, "func requireAnyRole("),
+			"organization.go": goBlock(t, roles, "func requireRoleInOrganization("),
+			"main.go":         strings.ReplaceAll(main, "localhost:5002", address),
 		}
 		dir := t.TempDir()
 		for _, name := range []string{"introspect.go", "middleware.go", "cache.go"} {
@@ -194,11 +205,8 @@ func TestREADME(t *testing.T) {
 			}
 		}
 		goCommand(t, dir, "vet", ".")
-		output := goCommand(t, dir, "test", "-v", ".")
-		for _, name := range []string{"TestMe"} {
-			if !strings.Contains(output, "--- PASS: "+name) {
-				t.Errorf("got output\n%s\nwant %s passed", output, name)
-			}
+		if output := goCommand(t, dir, "test", "-v", "."); !strings.Contains(output, "PASS: TestMe") {
+			t.Errorf("got output\n%s\nwant TestMe passed", output)
 		}
 		goCommand(t, dir, "build", "-o", "service", ".")
 		p := launch(t, exec.Command(filepath.Join(dir, "service")), variables...)
@@ -211,7 +219,8 @@ func TestREADME(t *testing.T) {
 			return ""
 		})
 		urls := strings.NewReplacer("localhost:5000", address, "localhost:5002", address)
-		runCommands(t, urls.Replace(route))
-		runCommands(t, urls.Replace(service))
+		for _, text := range []string{route, service, roles} {
+			runCommands(t, urls.Replace(text))
+		}
 	})
 }
