@@ -53,7 +53,7 @@ func (c *cache) introspect(ctx context.Context, token string) (claims, error) {
 		e = &cacheEntry{done: make(chan struct{})}
 		c.entries[hash] = e
 		c.pending++
-		// The introspection serves all who wait for it, so it goes on if this caller leaves.
+		// The introspection serves all who wait for it. If they leave, it goes on until its timeout.
 		go c.fill(context.WithoutCancel(ctx), e, hash, token)
 	}
 	c.mu.Unlock()
@@ -78,9 +78,9 @@ func (c *cache) fill(ctx context.Context, e *cacheEntry, hash tokenHash, token s
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.pending--
+	c.pending-- // so that makeRoom counts e
 	if e.err == nil && e.claims.Active {
-		c.makeRoom()
+		c.makeRoom() // deletes another entry than e, which has no expires yet
 		e.expires = start.Add(c.ttl)
 	} else {
 		delete(c.entries, hash)
@@ -88,8 +88,8 @@ func (c *cache) fill(ctx context.Context, e *cacheEntry, hash tokenHash, token s
 	close(e.done)
 }
 
-// call calls next and returns a panic, perhaps of your own parseClaims, as an error. In a goroutine
-// of its own, it would end the process.
+// call calls next and returns a panic as an error. net/http recovers panics in its own goroutines
+// only: in this one, a panic would end the process.
 func (c *cache) call(ctx context.Context, token string) (_ claims, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -99,8 +99,9 @@ func (c *cache) call(ctx context.Context, token string) (_ claims, err error) {
 	return c.next(ctx, token)
 }
 
-// makeRoom deletes one entry, whichever, if the cache keeps too many. Those in progress do not
-// count: made-up tokens must not displace active ones. c.mu must be held.
+// makeRoom deletes an entry if the cache keeps too many. It takes the first that it finds, expired or
+// not, instead of searching them all. Those in progress do not count, so that made-up tokens do not
+// displace active ones. c.mu must be held.
 func (c *cache) makeRoom() {
 	if len(c.entries)-c.pending <= maxCacheEntries {
 		return

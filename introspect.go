@@ -48,9 +48,9 @@ func newZitadelClient(instance *url.URL, clientID, clientSecret string) *zitadel
 	http1.SetHTTP1(true)
 	transport := &http.Transport{
 		Proxy:     http.ProxyFromEnvironment,
-		Protocols: http1, // not HTTP/2, because of the retry in introspect
+		Protocols: http1, // never HTTP/2: see Idempotency-Key in introspect
 		// A dial goes on after its request has timed out, for the next request. These two limit it.
-		// With a proxy, CONNECT may add a minute, which is fixed in net/http.
+		// (net/http itself limits the CONNECT request to a proxy, to one minute.)
 		DialContext:         (&net.Dialer{Timeout: zitadelTimeout}).DialContext,
 		TLSHandshakeTimeout: zitadelTimeout,
 		// In effect no limit. With the default, 2, most requests of a burst would dial anew.
@@ -71,8 +71,9 @@ func newZitadelClient(instance *url.URL, clientID, clientSecret string) *zitadel
 
 // introspect returns the claims of an access token (RFC 7662). It can be used as an introspectFunc.
 //
-// ZITADEL checks the issuer and the audience: a token that was issued for other projects only is
-// not active. The personal access tokens of all users are. Require a role where that matters.
+// ZITADEL checks the issuer and the audience. A token that was issued for other projects only is
+// not active here, but the personal access token of any user of the instance is: require a role
+// where that matters.
 func (z *zitadelClient) introspect(ctx context.Context, token string) (claims, error) {
 	ctx, cancel := context.WithTimeout(ctx, zitadelTimeout)
 	defer cancel()
@@ -85,9 +86,9 @@ func (z *zitadelClient) introspect(ctx context.Context, token string) (claims, e
 	req.SetBasicAuth(url.QueryEscape(z.clientID), url.QueryEscape(z.clientSecret))
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
-	// ZITADEL may close an idle connection just as it is used again. http.Transport then retries
-	// requests that have an Idempotency-Key, which is not sent if its value is nil; see its
-	// documentation. Over HTTP/2, it does not retry in every such case.
+	// ZITADEL may close an idle connection just as a request is sent on it. http.Transport then
+	// sends the request again if it has an Idempotency-Key, even one with the value nil, which is
+	// not sent (see its documentation). Over HTTP/2, it would not do so in every case.
 	req.Header["Idempotency-Key"] = nil
 
 	resp, err := z.httpClient.Do(req)
@@ -95,7 +96,7 @@ func (z *zitadelClient) introspect(ctx context.Context, token string) (claims, e
 		return claims{}, err
 	}
 	defer resp.Body.Close()
-	// The status is checked first, since the body of a 101 response does not end.
+	// The body of an error is not read: that of a 101 response, for example, does not end.
 	if resp.StatusCode != http.StatusOK {
 		return claims{}, fmt.Errorf("status %s: %s", resp.Status, statusHint(resp.StatusCode))
 	}
@@ -128,8 +129,8 @@ func statusHint(status int) string {
 // roles. By a ZITADEL Action, the owner of any organization can add such a claim to the tokens of
 // its users.
 //
-// An Action can also set other claims, such as username, but not active, exp, sub, iss, aud and
-// those that begin with urn:zitadel:iam:. To decide by a claim, choose one of these.
+// An Action can set username and many other claims, too. Authorize requests only by those that it
+// cannot set: active, exp, sub, iss, aud, and all that begin with urn:zitadel:iam:.
 func parseClaims(body []byte) (claims, error) {
 	var members map[string]any
 	if err := json.Unmarshal(body, &members); err != nil {

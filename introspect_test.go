@@ -245,19 +245,14 @@ func TestConnectionsAreReused(t *testing.T) {
 		}
 		round.Wait()
 	}
-	got := 0
-	connections.Range(func(any, any) bool { got++; return true })
-	if got != callers {
-		t.Errorf("got %d connections, want %d", got, callers)
-	}
+	checkConnections(t, &connections, callers)
 }
 
-// ZITADEL closes a connection when it is used again. The caller notices nothing.
+// ZITADEL closes each connection when it is used again. The caller notices nothing.
 func TestReusedConnectionCloses(t *testing.T) {
-	requests := map[string]int{} // by the address of the client
+	var connections sync.Map // by the address of the client
 	z := newTestClient(t, func(w http.ResponseWriter, r *http.Request) {
-		requests[r.RemoteAddr]++
-		if requests[r.RemoteAddr] > 1 {
+		if _, reused := connections.LoadOrStore(r.RemoteAddr, nil); reused {
 			panic(http.ErrAbortHandler)
 		}
 		io.WriteString(w, `{"active":true}`)
@@ -267,8 +262,16 @@ func TestReusedConnectionCloses(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if got := len(requests); got != 3 {
-		t.Errorf("got %d connections, want 3", got)
+	checkConnections(t, &connections, 3)
+}
+
+// checkConnections reports an error unless there are n connections.
+func checkConnections(t *testing.T, connections *sync.Map, want int) {
+	t.Helper()
+	got := 0
+	connections.Range(func(any, any) bool { got++; return true })
+	if got != want {
+		t.Errorf("got %d connections, want %d", got, want)
 	}
 }
 

@@ -86,10 +86,10 @@ func newServer(handler http.Handler) *http.Server {
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       30 * time.Second, // header and body
-		WriteTimeout:      30 * time.Second, // handler and response
+		WriteTimeout:      30 * time.Second, // for the response, counted from the request header
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10, // enough for long tokens; the default is 1 MiB
-		// By default, net/http's errors, such as panics in handlers, are logged at level INFO.
+		// By default, slog logs net/http's errors, such as panics in handlers, at level INFO.
 		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelError),
 	}
 }

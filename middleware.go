@@ -17,8 +17,8 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 		w.Header().Set("Cache-Control", "no-store") // the response depends on the token
 		token, ok := bearerToken(r)
 		if !ok {
-			// No error in the challenge: the request has no authentication information that this
-			// API understands (RFC 6750 §3.1).
+			// The challenge has no error where a token is missing (RFC 6750 §3.1). For a malformed
+			// header the RFC has 400, but this API makes no difference.
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api"`)
 			writeError(w, r, http.StatusUnauthorized, "missing_authorization",
 				"Send exactly one header Authorization: Bearer TOKEN.")
@@ -26,8 +26,8 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 		}
 		c, err := introspect(r.Context(), token)
 		if errors.Is(err, context.Canceled) {
-			// The client has closed the connection; 499 is nginx's status for that. If it has closed
-			// only its sending side, it still reads the response, which would be 200 by default.
+			// The client has left; 499 is nginx's status for that. Without a response, net/http would
+			// send 200, which a client that has closed only its sending side can still read.
 			writeError(w, r, 499, "client_closed_request", "The client closed the request.")
 			return
 		}
@@ -49,7 +49,8 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 }
 
 // requireRole returns a handler, for use inside requireToken, that calls next if the user has the
-// role, whichever organization granted it, and refuses the request otherwise.
+// role, whichever organization granted it, and refuses the request otherwise. What ZITADEL calls a
+// role, OAuth calls a scope.
 func requireRole(role string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, ok := claimsFrom(r.Context()).Roles[role]; !ok {
@@ -113,7 +114,7 @@ func logRequests(next http.Handler) http.Handler {
 	})
 }
 
-// statusRecorder is a ResponseWriter that remembers the status.
+// statusRecorder is a ResponseWriter that remembers the last status that the handler has set.
 type statusRecorder struct {
 	http.ResponseWriter
 	status int
