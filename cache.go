@@ -99,9 +99,9 @@ func (c *cache) call(ctx context.Context, token string) (_ claims, err error) {
 	return c.next(ctx, token)
 }
 
-// makeRoom deletes an entry if the cache keeps too many. It takes the first that it finds, expired or
-// not, instead of searching them all. Those in progress do not count, so that made-up tokens do not
-// displace active ones. c.mu must be held.
+// makeRoom deletes an entry if the cache keeps too many. It takes the first that it finds, expired
+// or not, instead of searching them all. Those in progress do not count, so that made-up tokens do
+// not displace active ones. c.mu must be held.
 func (c *cache) makeRoom() {
 	if len(c.entries)-c.pending <= maxCacheEntries {
 		return
