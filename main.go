@@ -117,9 +117,9 @@ func loadConfig() (config, error) {
 		}
 	}
 	if len(missing) > 0 {
-		return config{}, fmt.Errorf("%s not set, in neither the environment nor .env in the "+
-			"current folder (a blank variable hides .env): copy .env.example to .env and fill it in, "+
-			"or try the demo: make demo", strings.Join(missing, ", "))
+		return config{}, fmt.Errorf("%s: set in neither the environment nor .env in the current "+
+			"folder (a blank variable hides .env); copy .env.example to .env and fill it in, or try "+
+			"the demo: make demo", strings.Join(missing, ", "))
 	}
 	zitadelURL, err := parseDomain(getenv("ZITADEL_DOMAIN"))
 	if err != nil {

@@ -81,8 +81,8 @@ func TestBadConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	const (
-		missing = " not set, in neither the environment nor .env in the current folder (a blank " +
-			"variable hides .env): copy .env.example to .env and fill it in, or try the demo: make demo"
+		missing = ": set in neither the environment nor .env in the current folder (a blank " +
+			"variable hides .env); copy .env.example to .env and fill it in, or try the demo: make demo"
 		badURL = "ZITADEL_DOMAIN must be an http or https URL with a host and nothing after it, " +
 			"such as https://my-instance-abcdef.zitadel.cloud"
 		badTTL    = "INTROSPECTION_CACHE_TTL must be a duration such as 30s"
