@@ -91,6 +91,7 @@ func run() error {
 	// Without -buildvcs=false, the build fails in a checkout that belongs to another user.
 	build := command(standInCtx, "go", "build", "-buildvcs=false", "-o", program, ".")
 	build.Dir = ".."
+	build.Env = append(os.Environ(), "GOTMPDIR="+folder) // which an interrupted build does not remove
 	api := command(standInCtx, program)
 	api.Dir = filepath.Join(folder, "empty") // without a .env
 	api.Env = append(os.Environ(), "ZITADEL_DOMAIN="+domain,
@@ -99,16 +100,17 @@ func run() error {
 	if err := os.Mkdir(api.Dir, 0o700); err != nil {
 		return err
 	}
-	output, err := build.CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("go build: %w\n%s", err, output)
-	} else if err = api.Run(); err != nil {
-		err = fmt.Errorf("the API has ended: %w", err)
+	if output, err := build.CombinedOutput(); err != nil {
+		// Ctrl-C in a terminal interrupts the build too, perhaps before it is noticed here.
+		if ctx.Err() != nil || build.ProcessState.String() == "signal: interrupt" {
+			return nil
+		}
+		return fmt.Errorf("go build: %w\n%s", err, output)
 	}
-	if ctx.Err() != nil { // a signal has arrived
-		return nil
+	if err := api.Run(); err != nil && ctx.Err() == nil {
+		return errors.Join(fmt.Errorf("the API has ended: %w", err), context.Cause(standInCtx))
 	}
-	return errors.Join(err, context.Cause(standInCtx))
+	return nil
 }
 
 // listen listens on a port of localhost: the one in an environment variable or, if it is not set,
