@@ -15,9 +15,9 @@ const maxCacheEntries = 10_000
 // A cache keeps the claims of active tokens, so that fewer requests wait for ZITADEL. The price: a
 // revoked token works, and a removed role counts, until the entry expires.
 //
-// Requests with the same token share one introspection. Inactive tokens are not kept: ZITADEL may
-// report a valid token as inactive while its database restarts. An expired entry stays until it is
-// renewed or another takes its place.
+// Requests with the same token share one introspection. Inactive tokens are not kept: made-up ones
+// would displace others, and ZITADEL may report a valid token as inactive while its database
+// restarts. An expired entry stays until it is renewed or another takes its place.
 type cache struct {
 	next introspectFunc
 	ttl  time.Duration
@@ -78,13 +78,13 @@ func (c *cache) fill(ctx context.Context, e *cacheEntry, hash tokenHash, token s
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.pending-- // so that makeRoom counts e
 	if e.err == nil && e.claims.Active {
-		c.makeRoom() // deletes another entry than e, which has no expires yet
+		c.makeRoom()
 		e.expires = start.Add(c.ttl)
 	} else {
 		delete(c.entries, hash)
 	}
+	c.pending--
 	close(e.done)
 }
 
@@ -99,11 +99,11 @@ func (c *cache) call(ctx context.Context, token string) (_ claims, err error) {
 	return c.next(ctx, token)
 }
 
-// makeRoom deletes an entry if the cache keeps too many. It takes the first that it finds, expired
-// or not, instead of searching them all. Those in progress do not count, so that made-up tokens do
-// not displace active ones. c.mu must be held.
+// makeRoom deletes an entry if the cache is full. It takes the first that it finds, expired or not,
+// instead of searching them all. Those in progress do not count: their timeout limits them, and
+// made-up tokens must not displace active ones. c.mu must be held.
 func (c *cache) makeRoom() {
-	if len(c.entries)-c.pending <= maxCacheEntries {
+	if len(c.entries)-c.pending < maxCacheEntries {
 		return
 	}
 	for hash, e := range c.entries {

@@ -20,13 +20,14 @@ const zitadelTimeout = 5 * time.Second
 // active; an error means that this could not be found out.
 type introspectFunc func(ctx context.Context, token string) (claims, error)
 
-// claims holds what ZITADEL reports about an access token (RFC 7662 §2.2). Requests with the same
+// claims holds what ZITADEL reports about an access token (RFC 7662 §2.2). The value of each role
+// is a map whose keys are the IDs of the organizations that granted it. Requests with the same
 // token may share Roles: do not modify it.
 type claims struct {
 	Active  bool
 	Expires time.Time      // zero if the token does not expire
 	Subject string         // the user's ID, for your handlers
-	Roles   map[string]any // the user's roles in the project of the API, each with who granted it
+	Roles   map[string]any // the user's roles in the project of the API
 }
 
 // expired reports whether the token has expired.
@@ -48,7 +49,7 @@ func newZitadelClient(instance *url.URL, clientID, clientSecret string) *zitadel
 	http1.SetHTTP1(true)
 	transport := &http.Transport{
 		Proxy:     http.ProxyFromEnvironment,
-		Protocols: http1, // never HTTP/2: see Idempotency-Key in introspect
+		Protocols: http1, // explicitly: HTTP/2 would spoil the retry in introspect
 		// A dial goes on after its request has timed out, for the next request. These two limit it.
 		// (net/http itself limits the CONNECT request to a proxy, to one minute.)
 		DialContext:         (&net.Dialer{Timeout: zitadelTimeout}).DialContext,
@@ -71,9 +72,9 @@ func newZitadelClient(instance *url.URL, clientID, clientSecret string) *zitadel
 
 // introspect returns the claims of an access token (RFC 7662). It can be used as an introspectFunc.
 //
-// ZITADEL checks the issuer and the audience. A token that was issued for other projects only is
-// not active here, but the personal access token of any user of the instance is: require a role
-// where that matters.
+// ZITADEL checks the issuer and the audience: a token that was issued for other projects only is
+// not active here. A personal access token is valid for all projects, so that of any user of the
+// instance is active. Require a role where that matters.
 func (z *zitadelClient) introspect(ctx context.Context, token string) (claims, error) {
 	ctx, cancel := context.WithTimeout(ctx, zitadelTimeout)
 	defer cancel()
@@ -96,7 +97,7 @@ func (z *zitadelClient) introspect(ctx context.Context, token string) (claims, e
 		return claims{}, err
 	}
 	defer resp.Body.Close()
-	// The body of an error is not read: that of a 101 response, for example, does not end.
+	// The body of an error is not read: that of a 101 response does not end, even with a timeout.
 	if resp.StatusCode != http.StatusOK {
 		return claims{}, fmt.Errorf("status %s: %s", resp.Status, statusHint(resp.StatusCode))
 	}
@@ -130,7 +131,8 @@ func statusHint(status int) string {
 // its users.
 //
 // An Action can set username and many other claims, too. Authorize requests only by those that it
-// cannot set: active, exp, sub, iss, aud, and all that begin with urn:zitadel:iam:.
+// cannot set, as of ZITADEL 4.13: active, exp, sub, iss, aud, and all that begin with
+// urn:zitadel:iam:.
 func parseClaims(body []byte) (claims, error) {
 	var members map[string]any
 	if err := json.Unmarshal(body, &members); err != nil {

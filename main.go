@@ -50,7 +50,7 @@ func run(cfg config) error {
 	if err != nil {
 		return fmt.Errorf("%w (set PORT to another port, or HOST to another address)", err)
 	}
-	server := newServer(newAPI(newIntrospect(cfg)))
+	server := newServer(newAPI(newIntrospectFunc(cfg)))
 	serveErr := make(chan error, 1)
 	go func() { serveErr <- server.Serve(listener) }()
 	port := listener.Addr().(*net.TCPAddr).Port // the system chooses one if PORT is 0
@@ -71,8 +71,8 @@ func run(cfg config) error {
 	return nil
 }
 
-// newIntrospect returns the function that introspects tokens, with a cache if cfg has a TTL for it.
-func newIntrospect(cfg config) introspectFunc {
+// newIntrospectFunc returns the function that introspects tokens, with a cache if cfg has a TTL.
+func newIntrospectFunc(cfg config) introspectFunc {
 	introspect := newZitadelClient(cfg.zitadelURL, cfg.clientID, cfg.clientSecret).introspect
 	if cfg.cacheTTL > 0 {
 		introspect = newCache(introspect, cfg.cacheTTL).introspect

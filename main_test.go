@@ -142,7 +142,7 @@ func TestCacheIsOptional(t *testing.T) {
 			case <-r.Context().Done():
 			}
 		})
-		introspect := newIntrospect(config{zitadelURL: instance, cacheTTL: ttl})
+		introspect := newIntrospectFunc(config{zitadelURL: instance, cacheTTL: ttl})
 		var callers sync.WaitGroup
 		for range 2 {
 			callers.Go(func() {

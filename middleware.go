@@ -17,8 +17,8 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 		w.Header().Set("Cache-Control", "no-store") // the response depends on the token
 		token, ok := bearerToken(r)
 		if !ok {
-			// The challenge has no error where a token is missing (RFC 6750 §3.1). For a malformed
-			// header the RFC has 400, but this API makes no difference.
+			// The challenge has no error where a token is missing (RFC 6750 §3.1). The RFC has 400
+			// for a malformed header; this API does not tell the two apart.
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api"`)
 			writeError(w, r, http.StatusUnauthorized, "missing_authorization",
 				"Send exactly one header Authorization: Bearer TOKEN.")
@@ -26,8 +26,8 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 		}
 		c, err := introspect(r.Context(), token)
 		if errors.Is(err, context.Canceled) {
-			// The client has left; 499 is nginx's status for that. Without a response, net/http would
-			// send 200, which a client that has closed only its sending side can still read.
+			// The client has closed the connection, or at least its sending side. 499 is nginx's
+			// status for that. Without a response, net/http would send 200.
 			writeError(w, r, 499, "client_closed_request", "The client closed the request.")
 			return
 		}
@@ -49,8 +49,8 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 }
 
 // requireRole returns a handler, for use inside requireToken, that calls next if the user has the
-// role, whichever organization granted it, and refuses the request otherwise. What ZITADEL calls a
-// role, OAuth calls a scope.
+// role, whichever organization granted it, and refuses the request otherwise. RFC 6750 has no error
+// for a missing role; insufficient_scope comes closest.
 func requireRole(role string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, ok := claimsFrom(r.Context()).Roles[role]; !ok {
@@ -114,7 +114,7 @@ func logRequests(next http.Handler) http.Handler {
 	})
 }
 
-// statusRecorder is a ResponseWriter that remembers the last status that the handler has set.
+// statusRecorder is a ResponseWriter that remembers the status, if it is set only once.
 type statusRecorder struct {
 	http.ResponseWriter
 	status int
