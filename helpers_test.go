@@ -123,6 +123,15 @@ func (p pipes) dial(context.Context, string, string) (net.Conn, error) {
 	return client, nil
 }
 
+// newPipesClient returns a client of the ZITADEL instance at a URL that dials in a network of pipes.
+func newPipesClient(instance *url.URL, network pipes) *zitadelClient {
+	z := newZitadelClient(instance, "id", "hush")
+	transport := z.httpClient.Transport.(*http.Transport)
+	transport.DialContext = network.dial
+	transport.Proxy = nil // whatever the environment has
+	return z
+}
+
 // listen serves the connections of a network until the test ends.
 func listen(t *testing.T, server *http.Server) pipes {
 	t.Helper()

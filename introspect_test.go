@@ -182,8 +182,7 @@ func TestIntrospectionTimeout(t *testing.T) {
 func TestTLSHandshakeTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := make(pipes)
-		z := newZitadelClient(&url.URL{Scheme: "https", Host: "zitadel.invalid"}, "id", "hush")
-		z.httpClient.Transport.(*http.Transport).DialContext = network.dial
+		z := newPipesClient(&url.URL{Scheme: "https", Host: "zitadel.invalid"}, network)
 		go z.introspect(t.Context(), testToken)
 		start := time.Now()
 		conn, err := network.Accept()
@@ -209,8 +208,7 @@ func TestIdleConnectionTimeout(t *testing.T) {
 				}
 			},
 		})
-		z := newZitadelClient(&url.URL{Scheme: "http", Host: "zitadel.invalid"}, "id", "hush")
-		z.httpClient.Transport.(*http.Transport).DialContext = network.dial
+		z := newPipesClient(&url.URL{Scheme: "http", Host: "zitadel.invalid"}, network)
 		if _, err := z.introspect(t.Context(), testToken); err != nil {
 			t.Fatal(err)
 		}
