@@ -100,8 +100,8 @@ func (c *cache) call(ctx context.Context, token string) (_ claims, err error) {
 }
 
 // makeRoom deletes an entry if the cache is full. It takes the first that it finds, expired or not,
-// instead of searching them all. Those in progress do not count: their timeout limits them, and
-// made-up tokens must not displace active ones. c.mu must be held.
+// instead of searching them all. Those in progress do not count, so that made-up tokens do not
+// displace active ones; they last as long as their timeout. c.mu must be held.
 func (c *cache) makeRoom() {
 	if len(c.entries)-c.pending < maxCacheEntries {
 		return

@@ -73,8 +73,8 @@ func newZitadelClient(instance *url.URL, clientID, clientSecret string) *zitadel
 // introspect returns the claims of an access token (RFC 7662). It can be used as an introspectFunc.
 //
 // ZITADEL checks the issuer and the audience: a token that was issued for other projects only is
-// not active here. A personal access token is valid for all projects, so that of any user of the
-// instance is active. Require a role where that matters.
+// not active here. But personal access tokens are valid for all projects, so any user of the
+// instance can have an active token. Require a role where that matters.
 func (z *zitadelClient) introspect(ctx context.Context, token string) (claims, error) {
 	ctx, cancel := context.WithTimeout(ctx, zitadelTimeout)
 	defer cancel()

@@ -4,8 +4,8 @@
 //	GET /api/private         any caller with a valid access token
 //	GET /api/private-scoped  any caller with a valid access token and the role read:messages
 //
-// It sends each token to ZITADEL's introspection endpoint, which reports whether the token is
-// active, who its user is, and which roles the user has (RFC 7662).
+// It sends each token to ZITADEL's introspection endpoint (RFC 7662), which reports whether the
+// token is active, who its user is, and which roles the user has.
 //
 // It is configured by environment variables or a .env file; see .env.example.
 package main
@@ -89,7 +89,7 @@ func newServer(handler http.Handler) *http.Server {
 		WriteTimeout:      30 * time.Second, // for the response, counted from the request header
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10, // enough for long tokens; the default is 1 MiB
-		// By default, slog logs net/http's errors, such as panics in handlers, at level INFO.
+		// Without this, slog would log net/http's errors, such as panics in handlers, at level INFO.
 		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelError),
 	}
 }

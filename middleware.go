@@ -114,7 +114,8 @@ func logRequests(next http.Handler) http.Handler {
 	})
 }
 
-// statusRecorder is a ResponseWriter that remembers the status, if it is set only once.
+// statusRecorder is a ResponseWriter that remembers the status that its handler has set, the last
+// one if it has set several.
 type statusRecorder struct {
 	http.ResponseWriter
 	status int
