@@ -123,7 +123,7 @@ func (p pipes) dial(context.Context, string, string) (net.Conn, error) {
 	return client, nil
 }
 
-// newPipesClient returns a client of the ZITADEL instance at a URL that dials in a network of pipes.
+// newPipesClient returns a client of a ZITADEL instance that dials in a network of pipes.
 func newPipesClient(instance *url.URL, network pipes) *zitadelClient {
 	z := newZitadelClient(instance, "id", "hush")
 	transport := z.httpClient.Transport.(*http.Transport)
