@@ -104,6 +104,12 @@ type transport func(*http.Request) (*http.Response, error)
 
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
 
+// hang is a transport to a ZITADEL that never responds.
+func hang(r *http.Request) (*http.Response, error) {
+	<-r.Context().Done()
+	return nil, r.Context().Err()
+}
+
 // pipes is a network of connections in memory, on which synctest can wait.
 type pipes chan net.Conn
 
@@ -124,8 +130,8 @@ func (p pipes) dial(context.Context, string, string) (net.Conn, error) {
 }
 
 // newPipesClient returns a client of a ZITADEL instance that dials in a network of pipes.
-func newPipesClient(instance *url.URL, network pipes) *zitadelClient {
-	z := newZitadelClient(instance, "id", "hush")
+func newPipesClient(scheme string, network pipes) *zitadelClient {
+	z := newZitadelClient(&url.URL{Scheme: scheme, Host: "zitadel.invalid"}, "id", "hush")
 	transport := z.httpClient.Transport.(*http.Transport)
 	transport.DialContext = network.dial
 	transport.Proxy = nil // whatever the environment has

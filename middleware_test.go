@@ -57,13 +57,10 @@ func TestRequestLog(t *testing.T) {
 // getWith sends a GET request with the test token and a context, for which the introspection waits.
 func getWith(t *testing.T, ctx context.Context, want int) {
 	t.Helper()
-	z := newOfflineClient(func(r *http.Request) (*http.Response, error) {
-		<-r.Context().Done()
-		return nil, r.Context().Err()
-	})
+	introspect := newOfflineClient(hang).introspect
 	r := httptest.NewRequestWithContext(ctx, "GET", "/x", nil)
 	r.Header.Set("Authorization", "Bearer "+testToken)
-	checkStatus(t, "/x", serve(logRequests(requireToken(z.introspect, nil)), r), want)
+	checkStatus(t, "/x", serve(logRequests(requireToken(introspect, nil)), r), want)
 }
 
 // A client that leaves ends its introspection, and is no error.
