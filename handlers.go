@@ -2,10 +2,10 @@ package main
 
 import "net/http"
 
-// newAPI returns the handler of the API: its routes, and what each of them requires. The ServeMux
-// itself responds to all other requests.
+// newAPI returns the handler of the API: its routes, and what each of them requires. All other
+// requests get the ServeMux's own responses, such as 404 and 405 in plain text.
 //
-// A handler inside requireToken learns who the caller is from claimsFrom(r.Context()).
+// A handler inside requireToken learns who the caller is from claimsFrom(r.Context()).Subject.
 func newAPI(introspect introspectFunc) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /api/public",
@@ -17,7 +17,7 @@ func newAPI(introspect introspectFunc) http.Handler {
 		requireToken(introspect, requireRole("read:messages",
 			message("Private, scoped route - You need to be authenticated "+
 				"and have the role read:messages to see this."))))
-	return logRequests(mux)
+	return mux
 }
 
 // message returns a handler that responds with text.

@@ -20,14 +20,15 @@ const zitadelTimeout = 5 * time.Second
 // active; an error means that this could not be found out.
 type introspectFunc func(ctx context.Context, token string) (claims, error)
 
-// claims holds what ZITADEL reports about an access token (RFC 7662 §2.2). The value of each role
-// is a map whose keys are the IDs of the organizations that granted it. Requests with the same
-// token may share Roles: do not modify it.
+// claims holds what ZITADEL reports about an access token (RFC 7662 §2.2).
 type claims struct {
 	Active  bool
-	Expires time.Time      // zero if the token does not expire
-	Subject string         // the user's ID, for your handlers
-	Roles   map[string]any // the user's roles in the project of the API
+	Expires time.Time // zero if the token does not expire
+	Subject string    // the user's ID, which never changes
+
+	// The user's roles in the project of the API: role → organization that granted it, by its ID →
+	// domain of the organization. Requests may share this map: do not modify it.
+	Roles map[string]map[string]string
 }
 
 // expired reports whether the token has expired.
@@ -45,22 +46,18 @@ type zitadelClient struct {
 // newZitadelClient returns a client of the ZITADEL instance at a URL. It authenticates with the
 // client credentials by HTTP Basic authentication (client_secret_basic).
 func newZitadelClient(instance *url.URL, clientID, clientSecret string) *zitadelClient {
-	http1 := new(http.Protocols)
-	http1.SetHTTP1(true)
-	transport := &http.Transport{
-		Proxy:     http.ProxyFromEnvironment,
-		Protocols: http1, // explicitly: HTTP/2 would spoil the retry in introspect
-		// A dial goes on after its request has timed out, for the next request. These two limit it.
-		// (net/http itself limits the CONNECT request to a proxy, to one minute.)
-		DialContext:         (&net.Dialer{Timeout: zitadelTimeout}).DialContext,
-		TLSHandshakeTimeout: zitadelTimeout,
-		// In effect no limit. With the default, 2, most requests of a burst would dial anew.
-		MaxIdleConnsPerHost: 10_000,
-		IdleConnTimeout:     90 * time.Second,
-	}
 	return &zitadelClient{
 		httpClient: &http.Client{
-			Transport: transport,
+			Timeout: zitadelTimeout,
+			Transport: &http.Transport{
+				Proxy: http.ProxyFromEnvironment,
+				// A dial goes on after its request has timed out, for the next request.
+				DialContext:         (&net.Dialer{Timeout: zitadelTimeout}).DialContext,
+				TLSHandshakeTimeout: zitadelTimeout,
+				// In effect no limit. With the default, 2, most requests of a burst would dial anew.
+				MaxIdleConnsPerHost: 10_000,
+				IdleConnTimeout:     90 * time.Second,
+			},
 			// Do not follow redirects, which could send the token to another host.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
@@ -70,14 +67,8 @@ func newZitadelClient(instance *url.URL, clientID, clientSecret string) *zitadel
 	}
 }
 
-// introspect returns the claims of an access token (RFC 7662). It can be used as an introspectFunc.
-//
-// ZITADEL checks the issuer and the audience: a token that was issued for other projects only is
-// not active here. But personal access tokens are valid for all projects, so any user of the
-// instance can have an active token. Require a role where that matters.
+// introspect returns the claims of an access token (RFC 7662). It is an introspectFunc.
 func (z *zitadelClient) introspect(ctx context.Context, token string) (claims, error) {
-	ctx, cancel := context.WithTimeout(ctx, zitadelTimeout)
-	defer cancel()
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
 	req, err := http.NewRequestWithContext(ctx, "POST", z.endpoint, strings.NewReader(form.Encode()))
 	if err != nil {
@@ -87,9 +78,9 @@ func (z *zitadelClient) introspect(ctx context.Context, token string) (claims, e
 	req.SetBasicAuth(url.QueryEscape(z.clientID), url.QueryEscape(z.clientSecret))
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
-	// ZITADEL may close an idle connection just as a request is sent on it. http.Transport then
-	// sends the request again if it has an Idempotency-Key, even one with the value nil, which is
-	// not sent (see its documentation). Over HTTP/2, it would not do so in every case.
+	// ZITADEL may close an idle connection just as a request is sent on it. With this header, which
+	// is not sent since its value is nil, net/http sends the request again on another connection.
+	// That needs HTTP/1.1, which net/http keeps to if the Transport has a DialContext.
 	req.Header["Idempotency-Key"] = nil
 
 	resp, err := z.httpClient.Do(req)
@@ -97,8 +88,7 @@ func (z *zitadelClient) introspect(ctx context.Context, token string) (claims, e
 		return claims{}, err
 	}
 	defer resp.Body.Close()
-	// The body of an error is not read: that of a 101 response does not end, even with a timeout.
-	if resp.StatusCode != http.StatusOK {
+	if resp.StatusCode != http.StatusOK { // checked first: the body of a 101 does not end
 		return claims{}, fmt.Errorf("status %s: %s", resp.Status, statusHint(resp.StatusCode))
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20)) // JSON that is cut off is an error
@@ -115,43 +105,48 @@ func statusHint(status int) string {
 		return "check CLIENT_ID and CLIENT_SECRET, and that the application, its project and " +
 			"its organization are active"
 	case http.StatusNotFound:
-		return "no ZITADEL instance answers at ZITADEL_DOMAIN: it must be the instance's own " +
-			"host name and port"
+		return "no ZITADEL instance answers at ZITADEL_DOMAIN, which must be the instance's own " +
+			"host name and port (localhost and 127.0.0.1 differ)"
 	case http.StatusTooManyRequests:
-		return "ZITADEL limits the rate: see INTROSPECTION_CACHE_TTL"
+		return "ZITADEL limits the rate, see INTROSPECTION_CACHE_TTL"
 	}
 	return "check ZITADEL_DOMAIN, and that ZITADEL is healthy"
 }
 
 // parseClaims returns the claims in the body of an introspection response.
 //
-// It looks names up in a map, which compares them exactly. encoding/json would match them to the
-// fields of a struct without regard to case, and so take URN:ZITADEL:IAM:ORG:PROJECT:ROLES for the
-// roles. By a ZITADEL Action, the owner of any organization can add such a claim to the tokens of
-// its users.
+// By a ZITADEL Action, the owner of any organization can add claims to the tokens of its users.
+// ZITADEL refuses the name urn:zitadel:iam:org:project:roles, but not the same in upper case, which
+// encoding/json would take for the roles when it decodes into a struct. So this decodes into a map.
 //
-// An Action can set username and many other claims, too. Authorize requests only by those that it
-// cannot set, as of ZITADEL 4.13: active, exp, sub, iss, aud, and all that begin with
-// urn:zitadel:iam:.
+// Authorize only by active, exp, sub, the roles and the IDs of organizations under them. An Action
+// cannot set these; it can set username and many others.
 func parseClaims(body []byte) (claims, error) {
-	var members map[string]any
+	var members map[string]json.RawMessage
 	if err := json.Unmarshal(body, &members); err != nil {
 		return claims{}, fmt.Errorf("the response is not a JSON object of at most 1 MiB: %w", err)
 	}
-	active, ok := members["active"].(bool)
-	if !ok {
-		return claims{}, errors.New("active in the response is not true or false")
-	}
-	c := claims{Active: active}
-	if members["exp"] != nil {
-		exp, ok := members["exp"].(float64) // seconds since the epoch
+	var c claims
+	var exp float64 // seconds since the epoch
+	for name, destination := range map[string]any{
+		"active":                            &c.Active,
+		"exp":                               &exp,
+		"sub":                               &c.Subject,
+		"urn:zitadel:iam:org:project:roles": &c.Roles,
+	} {
+		value, ok := members[name]
 		if !ok {
-			return claims{}, errors.New("exp in the response is not a number")
+			continue
 		}
+		if err := json.Unmarshal(value, destination); err != nil {
+			return claims{}, fmt.Errorf("%s in the response: %w", name, err)
+		}
+	}
+	if _, ok := members["active"]; !ok {
+		return claims{}, errors.New("the response does not say whether the token is active")
+	}
+	if _, ok := members["exp"]; ok {
 		c.Expires = time.Unix(int64(exp), 0)
 	}
-	// Other claims are optional: one of another type counts as absent.
-	c.Subject, _ = members["sub"].(string)
-	c.Roles, _ = members["urn:zitadel:iam:org:project:roles"].(map[string]any)
 	return c, nil
 }

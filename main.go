@@ -22,7 +22,6 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -32,52 +31,57 @@ import (
 
 func main() {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	cfg, err := loadConfig()
-	if err != nil {
-		slog.Error("bad configuration", "reason", err)
-		os.Exit(1)
-	}
-	if err := run(cfg); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // after the first signal, so that a second one kills the process
+	if err := run(ctx); err != nil {
 		slog.Error("stopped", "reason", err)
 		os.Exit(1)
 	}
 }
 
-// run serves the API until SIGINT or SIGTERM, and then gives requests in flight 10 s to finish.
-func run(cfg config) error {
-	signaled, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+// run reads the configuration and serves the API until ctx is done.
+func run(ctx context.Context) error {
+	cfg, err := loadConfig()
+	if err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp", net.JoinHostPort(cfg.host, cfg.port))
 	if err != nil {
 		return fmt.Errorf("%w (set PORT to another port, or HOST to another address)", err)
 	}
-	server := newServer(newAPI(newIntrospectFunc(cfg)))
-	serveErr := make(chan error, 1)
-	go func() { serveErr <- server.Serve(listener) }()
 	port := listener.Addr().(*net.TCPAddr).Port // the system chooses one if PORT is 0
-	slog.Info("ready", "url", "http://"+net.JoinHostPort(cfg.host, strconv.Itoa(port)))
-
-	select {
-	case err := <-serveErr:
-		return err
-	case <-signaled.Done():
-	}
-	stop() // a second signal kills the process
-	slog.Info("stopping: waiting for requests in flight")
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	if err := server.Shutdown(ctx); err != nil {
-		return fmt.Errorf("requests cut off: %w", err)
-	}
-	return nil
+	slog.Info("ready", "url", "http://"+net.JoinHostPort(cfg.host, fmt.Sprint(port)))
+	return serve(ctx, listener, newAPI(newIntrospectFunc(cfg)))
 }
 
 // newIntrospectFunc returns the function that introspects tokens, with a cache if cfg has a TTL.
 func newIntrospectFunc(cfg config) introspectFunc {
 	introspect := newZitadelClient(cfg.zitadelURL, cfg.clientID, cfg.clientSecret).introspect
 	if cfg.cacheTTL > 0 {
-		introspect = newCache(introspect, cfg.cacheTTL).introspect
+		return withCache(introspect, cfg.cacheTTL)
 	}
 	return introspect
+}
+
+// serve serves handler until ctx is done, and then gives requests in flight 10 s to finish.
+func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	server := newServer(handler)
+	defer server.Close() // cuts off the requests that have not finished
+	serveErr := make(chan error, 1)
+	go func() { serveErr <- server.Serve(listener) }()
+
+	select {
+	case err := <-serveErr:
+		return err
+	case <-ctx.Done():
+	}
+	slog.Info("stopping: waiting for requests in flight")
+	drain, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := server.Shutdown(drain); err != nil {
+		return fmt.Errorf("requests cut off: %w", err)
+	}
+	return nil
 }
 
 // newServer returns an HTTP server that limits how long it waits for slow clients.
@@ -89,7 +93,7 @@ func newServer(handler http.Handler) *http.Server {
 		WriteTimeout:      30 * time.Second, // for the response, counted from the request header
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10, // enough for long tokens; the default is 1 MiB
-		// Without this, slog would log net/http's errors, such as panics in handlers, at level INFO.
+		// By default, net/http's own errors, such as a panic in a handler, would have level INFO.
 		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelError),
 	}
 }
@@ -107,40 +111,46 @@ type config struct {
 func loadConfig() (config, error) {
 	if err := godotenv.Load(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		// err is not wrapped: it can quote the file, and so the client secret.
-		return config{}, errors.New(".env must be a readable file in UTF-8 without a byte order " +
-			"mark, with lines NAME=value and closed quotes")
+		return config{}, errors.New(".env must be readable, UTF-8 without a byte order mark, with " +
+			"lines NAME=value (names of letters, digits and _), its quotes closed")
 	}
-	var missing []string
-	for _, name := range []string{"ZITADEL_DOMAIN", "CLIENT_ID", "CLIENT_SECRET"} {
-		if getenv(name) == "" {
-			missing = append(missing, name)
-		}
-	}
-	if len(missing) > 0 {
-		return config{}, fmt.Errorf("%s: set in neither the environment nor .env in the current "+
-			"folder (a blank variable hides .env); copy .env.example to .env and fill it in, or try "+
-			"the demo: make demo", strings.Join(missing, ", "))
-	}
-	zitadelURL, err := parseDomain(getenv("ZITADEL_DOMAIN"))
-	if err != nil {
-		return config{}, err
-	}
-	cacheTTL, err := time.ParseDuration(cmp.Or(getenv("INTROSPECTION_CACHE_TTL"), "0"))
-	if err != nil || cacheTTL < 0 {
-		return config{}, errors.New("INTROSPECTION_CACHE_TTL must be a duration such as 30s")
-	}
-	return config{
-		zitadelURL:   zitadelURL,
+	domain := getenv("ZITADEL_DOMAIN")
+	cfg := config{
 		clientID:     getenv("CLIENT_ID"),
 		clientSecret: getenv("CLIENT_SECRET"),
 		host:         cmp.Or(getenv("HOST"), "localhost"),
 		port:         cmp.Or(getenv("PORT"), "5000"),
-		cacheTTL:     cacheTTL,
-	}, nil
+	}
+	var missing []string
+	if domain == "" {
+		missing = append(missing, "ZITADEL_DOMAIN")
+	}
+	if cfg.clientID == "" {
+		missing = append(missing, "CLIENT_ID")
+	}
+	if cfg.clientSecret == "" {
+		missing = append(missing, "CLIENT_SECRET")
+	}
+	if len(missing) > 0 {
+		return config{}, fmt.Errorf("%s: not set, or blank (the last of two lines in .env counts, and "+
+			"a blank variable of the environment hides .env); set them in the environment or in .env "+
+			"in the current folder (copy .env.example), or try the demo: make demo",
+			strings.Join(missing, ", "))
+	}
+
+	var err error
+	if cfg.zitadelURL, err = parseDomain(domain); err != nil {
+		return config{}, err
+	}
+	cfg.cacheTTL, err = time.ParseDuration(cmp.Or(getenv("INTROSPECTION_CACHE_TTL"), "0"))
+	if err != nil || cfg.cacheTTL < 0 {
+		return config{}, errors.New("INTROSPECTION_CACHE_TTL must be a duration such as 30s")
+	}
+	return cfg, nil
 }
 
-// getenv returns an environment variable without the white space around it, such as the line break
-// at the end of many a Kubernetes secret.
+// getenv returns an environment variable without the white space around it: a pasted secret often
+// ends with a line break.
 func getenv(name string) string {
 	return strings.TrimSpace(os.Getenv(name))
 }
@@ -152,9 +162,8 @@ func parseDomain(domain string) (*url.URL, error) {
 		domain = "https://" + domain
 	}
 	u, err := url.Parse(strings.TrimSuffix(domain, "/"))
-	ok := err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != "" &&
-		u.User == nil && u.Path == "" && u.RawQuery == "" && u.Fragment == ""
-	if !ok {
+	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" ||
+		*u != (url.URL{Scheme: u.Scheme, Host: u.Host}) {
 		return nil, errors.New("ZITADEL_DOMAIN must be an http or https URL with a host and " +
 			"nothing after it, such as https://my-instance-abcdef.zitadel.cloud")
 	}

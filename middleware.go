@@ -7,33 +7,32 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"time"
 )
 
 // requireToken returns a handler that calls next for requests with a valid access token, and
-// refuses all others. next can get the claims of the token with claimsFrom.
+// refuses all others. next gets the claims of the token from claimsFrom.
+//
+// ZITADEL checks that the token was issued for this project (its audience). But any user of the
+// instance can request such a token: require a role where only your own users may pass.
 func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store") // the response depends on the token
+		w.Header().Set("Cache-Control", "no-store") // no HTTP cache may give it to another caller
 		token, ok := bearerToken(r)
 		if !ok {
-			// The challenge has no error where a token is missing (RFC 6750 §3.1). The RFC has 400
-			// for a malformed header; this API does not tell the two apart.
+			// The challenge has no error if the token is missing (RFC 6750 §3.1). A malformed header
+			// is treated as a missing one.
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api"`)
 			writeError(w, r, http.StatusUnauthorized, "missing_authorization",
 				"Send exactly one header Authorization: Bearer TOKEN.")
 			return
 		}
 		c, err := introspect(r.Context(), token)
-		if errors.Is(err, context.Canceled) {
-			// The client has closed the connection, or at least its sending side. 499 is nginx's
-			// status for that. Without a response, net/http would send 200.
-			writeError(w, r, 499, "client_closed_request", "The client closed the request.")
-			return
-		}
 		if err != nil {
-			slog.Error("introspection failed", "reason", err)
-			w.Header().Set("Retry-After", "5") // seconds; any short time will do
+			if !errors.Is(err, context.Canceled) { // a caller that has left is no fault
+				slog.Error("introspection failed", "method", r.Method, "path", r.URL.Path, "reason", err)
+			}
+			// Not 401, since the token may be valid.
+			w.Header().Set("Retry-After", "5") // seconds
 			writeError(w, r, http.StatusServiceUnavailable, "temporarily_unavailable",
 				"The access token cannot be checked at the moment. Try again later.")
 			return
@@ -49,11 +48,13 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 }
 
 // requireRole returns a handler, for use inside requireToken, that calls next if the user has the
-// role, whichever organization granted it, and refuses the request otherwise. RFC 6750 has no error
-// for a missing role; insufficient_scope comes closest.
+// role, and refuses the request otherwise. It does not matter which organization granted the role.
+// If only one may, use this condition instead:
+//
+//	if _, ok := claimsFrom(r.Context()).Roles[role][organizationID]; !ok {
 func requireRole(role string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, ok := claimsFrom(r.Context()).Roles[role]; !ok {
+		if len(claimsFrom(r.Context()).Roles[role]) == 0 { // no organization has granted it
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api", error="insufficient_scope"`)
 			// 401 as in ZITADEL's Flask example. For 403, as RFC 6750 §3.1 recommends, change it here.
 			writeError(w, r, http.StatusUnauthorized, "insufficient_scope",
@@ -87,6 +88,13 @@ func bearerToken(r *http.Request) (token string, ok bool) {
 	return words[1], true
 }
 
+// writeError writes an error response and logs it, with the ID of the user if it is known.
+func writeError(w http.ResponseWriter, r *http.Request, status int, code, description string) {
+	slog.Info("request refused", "method", r.Method, "path", r.URL.Path, "status", status,
+		"code", code, "user", claimsFrom(r.Context()).Subject)
+	writeJSON(w, status, map[string]string{"code": code, "description": description})
+}
+
 // writeJSON writes a response with v as its body.
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
@@ -94,39 +102,4 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	if err := json.NewEncoder(w).Encode(v); err != nil {
 		slog.Warn("response not written", "reason", err)
 	}
-}
-
-// writeError writes an error response and logs its code; logRequests logs only the status.
-func writeError(w http.ResponseWriter, r *http.Request, status int, code, description string) {
-	slog.Info("error response", "method", r.Method, "path", r.URL.Path, "code", code)
-	writeJSON(w, status, map[string]string{"code": code, "description": description})
-}
-
-// logRequests returns a handler that calls next and then logs the request. If next panics, the
-// server logs that instead.
-func logRequests(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
-		rec := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
-		next.ServeHTTP(rec, r)
-		slog.Info("request", "method", r.Method, "path", r.URL.Path,
-			"status", rec.status, "duration", time.Since(start))
-	})
-}
-
-// statusRecorder is a ResponseWriter that remembers the status that its handler has set, the last
-// one if it has set several.
-type statusRecorder struct {
-	http.ResponseWriter
-	status int
-}
-
-func (r *statusRecorder) WriteHeader(status int) {
-	r.status = status
-	r.ResponseWriter.WriteHeader(status)
-}
-
-// Unwrap lets handlers flush, for example, with an http.ResponseController.
-func (r *statusRecorder) Unwrap() http.ResponseWriter {
-	return r.ResponseWriter
 }

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
-	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,82 +16,77 @@ func TestRequireRoleWithoutRequireToken(t *testing.T) {
 	handler := requireRole("any", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		t.Error("got a call of the handler, want none")
 	}))
-	get(handler, "/")
+	get(t.Context(), handler, "/", bearer)
 }
 
-func TestRequestLog(t *testing.T) {
+func TestLogOfRefusals(t *testing.T) {
+	alice := claims{Active: true, Subject: "42"}
+	const fault = `level=ERROR msg="introspection failed" method=GET path=/x reason=oops`
 	for _, row := range []struct {
 		name    string
 		handler http.Handler
-		want    []string
+		user    string
+		fault   bool
 	}{
-		{"slow, without a response", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-			time.Sleep(time.Second)
-		}), []string{
-			`level=INFO msg=request method=GET path=/x status=200 duration=1s`,
-		}},
-		{"refused", requireToken(introspectAs(claims{}, nil), nil), []string{
-			`level=INFO msg="error response" method=GET path=/x code=invalid_token`,
-			`level=INFO msg=request method=GET path=/x status=401 duration=0s`,
-		}},
-		{"introspection failed", requireToken(introspectAs(claims{}, errors.New("oops")), nil), []string{
-			`level=ERROR msg="introspection failed" reason=oops`,
-			`level=INFO msg="error response" method=GET path=/x code=temporarily_unavailable`,
-			`level=INFO msg=request method=GET path=/x status=503 duration=0s`,
-		}},
-		{"body that is not JSON", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			writeJSON(w, http.StatusOK, func() {})
-		}), []string{
-			`level=WARN msg="response not written" reason="json: unsupported type`,
-			`level=INFO msg=request method=GET path=/x status=200 duration=0s`,
-		}},
+		{"inactive token", requireToken(introspectAs(claims{}, nil), nil), `""`, false},
+		{"no role", requireToken(introspectAs(alice, nil), requireRole("any", nil)), "42", false},
+		{"fault", requireToken(introspectAs(claims{}, errors.New("oops")), nil), `""`, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			log := captureLog(t)
-			synctest.Test(t, func(t *testing.T) {
-				get(logRequests(row.handler), "/x?token=y")
-			})
-			checkLog(t, log, row.want...)
+			resp := get(t.Context(), row.handler, "/x?token=hush", bearer)
+			var body struct{ Code string }
+			if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
+				t.Fatal(err)
+			}
+			got := log.String()
+			want := fmt.Sprintf(`level=INFO msg="request refused" method=GET path=/x status=%d code=%s `+
+				"user=%s\n", resp.StatusCode, body.Code, row.user)
+			if !strings.Contains(got, want) || strings.Contains(got, fault) != row.fault {
+				t.Errorf("got log\n%swant in it\n%sand a fault: %t", got, want, row.fault)
+			}
+			if strings.Contains(got, testToken) || strings.Contains(got, "hush") {
+				t.Errorf("got log\n%swant neither the token nor the query in it", got)
+			}
 		})
 	}
 }
 
-// getWith sends a GET request with the test token and a context, for which the introspection waits.
-func getWith(t *testing.T, ctx context.Context, want int) {
-	t.Helper()
-	introspect := newOfflineClient(hang).introspect
-	r := httptest.NewRequestWithContext(ctx, "GET", "/x", nil)
-	r.Header.Set("Authorization", "Bearer "+testToken)
-	checkStatus(t, "/x", serve(logRequests(requireToken(introspect, nil)), r), want)
-}
-
-// A client that leaves ends its introspection, and is no error.
+// A client that leaves ends its introspection. That is not an error, and no success either.
 func TestClientLeaves(t *testing.T) {
 	log := captureLog(t)
 	synctest.Test(t, func(t *testing.T) {
 		ctx, leave := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, leave)
-		getWith(t, ctx, 499)
+		start := time.Now()
+		resp := get(ctx, requireToken(newOfflineClient(hang).introspect, nil), "/", bearer)
+		checkStatus(t, "/", resp, http.StatusServiceUnavailable)
+		if got := time.Since(start); got != time.Second {
+			t.Errorf("got the introspection ended after %s, want 1s", got)
+		}
 	})
-	checkLog(t, log,
-		`level=INFO msg="error response" method=GET path=/x code=client_closed_request`,
-		`level=INFO msg=request method=GET path=/x status=499 duration=1s`)
+	if strings.Contains(log.String(), "level=ERROR") {
+		t.Errorf("got log %s, want no error", log.String())
+	}
 }
 
-// A deadline that other middleware sets is not a client that leaves.
+// A deadline that other middleware sets is not a client that leaves, and next has it too.
 func TestDeadline(t *testing.T) {
+	log := captureLog(t)
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		getWith(t, ctx, 503)
+		active := introspectAs(claims{Active: true}, nil)
+		next := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if _, ok := r.Context().Deadline(); !ok {
+				t.Error("got no deadline in next, want one")
+			}
+		})
+		checkStatus(t, "active", get(ctx, requireToken(active, next), "/", bearer), 200)
+		resp := get(ctx, requireToken(newOfflineClient(hang).introspect, next), "/", bearer)
+		checkStatus(t, "deadline passed", resp, http.StatusServiceUnavailable)
 	})
-}
-
-func TestResponseController(t *testing.T) {
-	handler := logRequests(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if err := http.NewResponseController(w).Flush(); err != nil {
-			t.Errorf("got error %v, want none", err)
-		}
-	}))
-	get(handler, "/")
+	if !strings.Contains(log.String(), "level=ERROR") {
+		t.Errorf("got log %s, want an error", log.String())
+	}
 }
