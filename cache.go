@@ -11,9 +11,8 @@ import (
 const maxCacheEntries = 10_000
 
 // A cache keeps the claims of active tokens, so that fewer requests wait for ZITADEL. The price: a
-// revoked token works, and a removed role counts, until the entry expires.
-//
-// Inactive tokens are not kept, so that made-up ones take no place.
+// revoked token works, and a removed role counts, until the entry expires. Inactive tokens are not
+// kept, so made-up tokens cannot fill the cache.
 type cache struct {
 	introspect introspectFunc
 	ttl        time.Duration
@@ -25,8 +24,7 @@ type cache struct {
 // tokenHash identifies a token, so that the cache need not keep the token itself.
 type tokenHash [sha256.Size]byte
 
-// A cacheEntry has the claims of a token until it expires. It stays in the cache until it is
-// replaced.
+// A cacheEntry is used until it expires. After that it stays, unused, until another replaces it.
 type cacheEntry struct {
 	claims  claims
 	expires time.Time
@@ -39,7 +37,7 @@ func withCache(introspect introspectFunc, ttl time.Duration) introspectFunc {
 	return c.get
 }
 
-// get returns the claims of a token, from the cache if it has them. It is an introspectFunc.
+// get is an introspectFunc. It takes the claims from the cache if their entry has not expired.
 func (c *cache) get(ctx context.Context, token string) (claims, error) {
 	hash := tokenHash(sha256.Sum256([]byte(token)))
 	c.mu.Lock()
@@ -48,7 +46,7 @@ func (c *cache) get(ctx context.Context, token string) (claims, error) {
 	if ok && time.Now().Before(entry.expires) {
 		return entry.claims, nil
 	}
-	start := time.Now() // the claims may be as old as this
+	start := time.Now() // the token may be revoked during the introspection
 	fresh, err := c.introspect(ctx, token)
 	if err == nil && fresh.Active {
 		c.put(hash, cacheEntry{claims: fresh, expires: start.Add(c.ttl)})
@@ -56,7 +54,7 @@ func (c *cache) get(ctx context.Context, token string) (claims, error) {
 	return fresh, err
 }
 
-// put keeps an entry. If the cache is full, it takes the place of any other.
+// put adds an entry. If the cache is full, the entry replaces an arbitrary other one.
 func (c *cache) put(hash tokenHash, entry cacheEntry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -2,10 +2,10 @@ package main
 
 import "net/http"
 
-// newAPI returns the handler of the API: its routes, and what each of them requires. All other
-// requests get the ServeMux's own responses, such as 404 and 405 in plain text.
+// newAPI returns the handler of the API. It lists the routes and what each of them requires. To
+// requests for others, ServeMux itself responds, in plain text.
 //
-// A handler inside requireToken learns who the caller is from claimsFrom(r.Context()).Subject.
+// A handler inside requireToken gets the ID of the user from claimsFrom(r.Context()).Subject.
 func newAPI(introspect introspectFunc) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /api/public",
@@ -20,7 +20,7 @@ func newAPI(introspect introspectFunc) http.Handler {
 	return mux
 }
 
-// message returns a handler that responds with text.
+// message returns a handler that responds with {"message": text}.
 func message(text string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"message": text})

@@ -13,27 +13,27 @@ import (
 	"time"
 )
 
-// zitadelTimeout limits an introspection, from dialing to the end of the response.
+// zitadelTimeout limits an introspection as a whole, and each dial and TLS handshake.
 const zitadelTimeout = 5 * time.Second
 
 // An introspectFunc returns the claims of an access token. The claims say whether the token is
 // active; an error means that this could not be found out.
 type introspectFunc func(ctx context.Context, token string) (claims, error)
 
-// claims holds what ZITADEL reports about an access token (RFC 7662 §2.2).
+// claims holds those claims of an access token that the API uses (RFC 7662 §2.2).
 type claims struct {
 	Active  bool
 	Expires time.Time // zero if the token does not expire
-	Subject string    // the user's ID, which never changes
+	Subject string    // the ID of the user
 
-	// The user's roles in the project of the API: role → organization that granted it, by its ID →
-	// domain of the organization. Requests may share this map: do not modify it.
+	// The roles that the user has in the project of the API: role → ID of an organization that
+	// granted it → domain of that organization. Requests may share the map: do not modify it.
 	Roles map[string]map[string]string
 }
 
-// expired reports whether the token has expired.
-func (c claims) expired() bool {
-	return !c.Expires.IsZero() && !time.Now().Before(c.Expires)
+// valid reports whether the token is active and has not expired, perhaps while in the cache.
+func (c claims) valid() bool {
+	return c.Active && (c.Expires.IsZero() || time.Now().Before(c.Expires))
 }
 
 // A zitadelClient calls the introspection endpoint of a ZITADEL instance.
@@ -44,21 +44,24 @@ type zitadelClient struct {
 }
 
 // newZitadelClient returns a client of the ZITADEL instance at a URL. It authenticates with the
-// client credentials by HTTP Basic authentication (client_secret_basic).
+// client ID and the client secret, by HTTP Basic authentication (client_secret_basic).
 func newZitadelClient(instance *url.URL, clientID, clientSecret string) *zitadelClient {
+	http1 := new(http.Protocols)
+	http1.SetHTTP1(true)
 	return &zitadelClient{
 		httpClient: &http.Client{
 			Timeout: zitadelTimeout,
 			Transport: &http.Transport{
-				Proxy: http.ProxyFromEnvironment,
-				// A dial goes on after its request has timed out, for the next request.
+				Proxy:     http.ProxyFromEnvironment,
+				Protocols: http1, // one broken HTTP/2 connection could hold up all requests
+				// A dial can outlive the request that began it, so it has timeouts of its own.
 				DialContext:         (&net.Dialer{Timeout: zitadelTimeout}).DialContext,
 				TLSHandshakeTimeout: zitadelTimeout,
-				// In effect no limit. With the default, 2, most requests of a burst would dial anew.
+				// In effect no limit. The default, 2, would close most connections under load.
 				MaxIdleConnsPerHost: 10_000,
 				IdleConnTimeout:     90 * time.Second,
 			},
-			// Do not follow redirects, which could send the token to another host.
+			// Redirects are not followed: they could send the token to another host.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		endpoint:     instance.JoinPath("/oauth/v2/introspect").String(),
@@ -78,9 +81,9 @@ func (z *zitadelClient) introspect(ctx context.Context, token string) (claims, e
 	req.SetBasicAuth(url.QueryEscape(z.clientID), url.QueryEscape(z.clientSecret))
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
-	// ZITADEL may close an idle connection just as a request is sent on it. With this header, which
-	// is not sent since its value is nil, net/http sends the request again on another connection.
-	// That needs HTTP/1.1, which net/http keeps to if the Transport has a DialContext.
+	// If ZITADEL closes an idle connection just as a request is sent on it, net/http sends the request
+	// again on another one, but a POST only if it has this header. (Since its value is nil, the header
+	// itself is not sent: see http.Transport.)
 	req.Header["Idempotency-Key"] = nil
 
 	resp, err := z.httpClient.Do(req)
@@ -88,17 +91,17 @@ func (z *zitadelClient) introspect(ctx context.Context, token string) (claims, e
 		return claims{}, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK { // checked first: the body of a 101 does not end
+	if resp.StatusCode != http.StatusOK {
 		return claims{}, fmt.Errorf("status %s: %s", resp.Status, statusHint(resp.StatusCode))
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20)) // JSON that is cut off is an error
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20)) // a cut-off body fails to parse
 	if err != nil {
 		return claims{}, fmt.Errorf("reading the response: %w", err)
 	}
 	return parseClaims(body)
 }
 
-// statusHint says what to check after a response with a status other than 200.
+// statusHint says what to check. (ZITADEL v4 responds with 400 to a wrong client secret.)
 func statusHint(status int) string {
 	switch status {
 	case http.StatusBadRequest, http.StatusUnauthorized:
@@ -115,19 +118,19 @@ func statusHint(status int) string {
 
 // parseClaims returns the claims in the body of an introspection response.
 //
-// By a ZITADEL Action, the owner of any organization can add claims to the tokens of its users.
-// ZITADEL refuses the name urn:zitadel:iam:org:project:roles, but not the same in upper case, which
-// encoding/json would take for the roles when it decodes into a struct. So this decodes into a map.
+// It decodes into a map because a struct would ignore the case of names. The owner of any
+// organization can add claims to the tokens of its users (with a ZITADEL Action), such as
+// URN:ZITADEL:IAM:ORG:PROJECT:ROLES, and a struct would take that one for the roles.
 //
-// Authorize only by active, exp, sub, the roles and the IDs of organizations under them. An Action
-// cannot set these; it can set username and many others.
+// Decide about access only by active, exp, sub, the names of roles and the IDs of organizations,
+// which an Action cannot set.
 func parseClaims(body []byte) (claims, error) {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(body, &members); err != nil {
 		return claims{}, fmt.Errorf("the response is not a JSON object of at most 1 MiB: %w", err)
 	}
 	var c claims
-	var exp float64 // seconds since the epoch
+	var exp float64 // seconds since the epoch, possibly with a fraction
 	for name, destination := range map[string]any{
 		"active":                            &c.Active,
 		"exp":                               &exp,

@@ -32,7 +32,7 @@ import (
 func main() {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // after the first signal, so that a second one kills the process
+	context.AfterFunc(ctx, stop) // restores the default, so that a second signal kills the process
 	if err := run(ctx); err != nil {
 		slog.Error("stopped", "reason", err)
 		os.Exit(1)
@@ -66,7 +66,6 @@ func newIntrospectFunc(cfg config) introspectFunc {
 // serve serves handler until ctx is done, and then gives requests in flight 10 s to finish.
 func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
 	server := newServer(handler)
-	defer server.Close() // cuts off the requests that have not finished
 	serveErr := make(chan error, 1)
 	go func() { serveErr <- server.Serve(listener) }()
 
@@ -76,24 +75,25 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler) err
 	case <-ctx.Done():
 	}
 	slog.Info("stopping: waiting for requests in flight")
-	drain, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := server.Shutdown(drain); err != nil {
+	if err := server.Shutdown(ctx); err != nil {
+		server.Close()
 		return fmt.Errorf("requests cut off: %w", err)
 	}
 	return nil
 }
 
-// newServer returns an HTTP server that limits how long it waits for slow clients.
+// newServer returns an HTTP server that cuts off slow clients and large headers.
 func newServer(handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       30 * time.Second, // header and body
-		WriteTimeout:      30 * time.Second, // for the response, counted from the request header
+		WriteTimeout:      30 * time.Second, // from the end of the header to the end of the response
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10, // enough for long tokens; the default is 1 MiB
-		// By default, net/http's own errors, such as a panic in a handler, would have level INFO.
+		// Without this, slog would log net/http's errors, such as panics, at level INFO.
 		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelError),
 	}
 }
@@ -111,8 +111,8 @@ type config struct {
 func loadConfig() (config, error) {
 	if err := godotenv.Load(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		// err is not wrapped: it can quote the file, and so the client secret.
-		return config{}, errors.New(".env must be readable, UTF-8 without a byte order mark, with " +
-			"lines NAME=value (names of letters, digits and _), its quotes closed")
+		return config{}, errors.New(".env must be readable, in UTF-8 without a byte order mark, " +
+			"with lines NAME=value (names of letters, digits and _) and closed quotes")
 	}
 	domain := getenv("ZITADEL_DOMAIN")
 	cfg := config{
@@ -132,8 +132,8 @@ func loadConfig() (config, error) {
 		missing = append(missing, "CLIENT_SECRET")
 	}
 	if len(missing) > 0 {
-		return config{}, fmt.Errorf("%s: not set, or blank (the last of two lines in .env counts, and "+
-			"a blank variable of the environment hides .env); set them in the environment or in .env "+
+		return config{}, fmt.Errorf("%s: not set, or blank (if .env has a name twice, the last line "+
+			"counts; a blank environment variable hides .env); set them in the environment or in .env "+
 			"in the current folder (copy .env.example), or try the demo: make demo",
 			strings.Join(missing, ", "))
 	}
@@ -142,15 +142,15 @@ func loadConfig() (config, error) {
 	if cfg.zitadelURL, err = parseDomain(domain); err != nil {
 		return config{}, err
 	}
-	cfg.cacheTTL, err = time.ParseDuration(cmp.Or(getenv("INTROSPECTION_CACHE_TTL"), "0"))
+	cfg.cacheTTL, err = time.ParseDuration(cmp.Or(getenv("INTROSPECTION_CACHE_TTL"), "0s"))
 	if err != nil || cfg.cacheTTL < 0 {
 		return config{}, errors.New("INTROSPECTION_CACHE_TTL must be a duration such as 30s")
 	}
 	return cfg, nil
 }
 
-// getenv returns an environment variable without the white space around it: a pasted secret often
-// ends with a line break.
+// getenv returns an environment variable without the white space around it, such as a line break
+// that was copied with a secret.
 func getenv(name string) string {
 	return strings.TrimSpace(os.Getenv(name))
 }
@@ -163,7 +163,7 @@ func parseDomain(domain string) (*url.URL, error) {
 	}
 	u, err := url.Parse(strings.TrimSuffix(domain, "/"))
 	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" ||
-		*u != (url.URL{Scheme: u.Scheme, Host: u.Host}) {
+		*u != (url.URL{Scheme: u.Scheme, Host: u.Host}) { // it has a path, a query or the like
 		return nil, errors.New("ZITADEL_DOMAIN must be an http or https URL with a host and " +
 			"nothing after it, such as https://my-instance-abcdef.zitadel.cloud")
 	}

@@ -12,15 +12,16 @@ import (
 // requireToken returns a handler that calls next for requests with a valid access token, and
 // refuses all others. next gets the claims of the token from claimsFrom.
 //
-// ZITADEL checks that the token was issued for this project (its audience). But any user of the
-// instance can request such a token: require a role where only your own users may pass.
+// The user of a valid token need not be one of your own. ZITADEL checks that the token was issued
+// for the project of the API, but any user of the instance, of any organization, can request such
+// a token. Where that matters, require a role.
 func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store") // no HTTP cache may give it to another caller
+		w.Header().Set("Cache-Control", "no-store") // no HTTP cache may keep the response
 		token, ok := bearerToken(r)
 		if !ok {
-			// The challenge has no error if the token is missing (RFC 6750 §3.1). A malformed header
-			// is treated as a missing one.
+			// If the token is missing, the challenge has no error (RFC 6750 §3.1). A malformed header
+			// is treated as a missing token.
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api"`)
 			writeError(w, r, http.StatusUnauthorized, "missing_authorization",
 				"Send exactly one header Authorization: Bearer TOKEN.")
@@ -28,35 +29,36 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 		}
 		c, err := introspect(r.Context(), token)
 		if err != nil {
-			if !errors.Is(err, context.Canceled) { // a caller that has left is no fault
+			if !errors.Is(err, context.Canceled) { // unless the caller has left
 				slog.Error("introspection failed", "method", r.Method, "path", r.URL.Path, "reason", err)
 			}
-			// Not 401, since the token may be valid.
+			// The token may be valid, so this is not a 401.
 			w.Header().Set("Retry-After", "5") // seconds
 			writeError(w, r, http.StatusServiceUnavailable, "temporarily_unavailable",
 				"The access token cannot be checked at the moment. Try again later.")
 			return
 		}
-		if !c.Active || c.expired() { // it may have expired in the cache
+		r = r.WithContext(context.WithValue(r.Context(), claimsKey{}, c)) // for writeError, too
+		if !c.valid() {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api", error="invalid_token"`)
 			writeError(w, r, http.StatusUnauthorized, "invalid_token",
 				"The access token is not valid or has expired.")
 			return
 		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), claimsKey{}, c)))
+		next.ServeHTTP(w, r)
 	})
 }
 
 // requireRole returns a handler, for use inside requireToken, that calls next if the user has the
-// role, and refuses the request otherwise. It does not matter which organization granted the role.
-// If only one may, use this condition instead:
+// role, and refuses the request otherwise. The user may have the role from your organization or
+// from any with which you share the project. For one organization only, replace the condition:
 //
 //	if _, ok := claimsFrom(r.Context()).Roles[role][organizationID]; !ok {
 func requireRole(role string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if len(claimsFrom(r.Context()).Roles[role]) == 0 { // no organization has granted it
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api", error="insufficient_scope"`)
-			// 401 as in ZITADEL's Flask example. For 403, as RFC 6750 §3.1 recommends, change it here.
+			// 401 as in ZITADEL's Flask example. RFC 6750 §3.1 recommends 403: to have it, change this.
 			writeError(w, r, http.StatusUnauthorized, "insufficient_scope",
 				"The user does not have the role "+role+".")
 			return
@@ -65,7 +67,8 @@ func requireRole(role string, next http.Handler) http.Handler {
 	})
 }
 
-// claimsFrom returns the claims that requireToken has put into ctx, or empty claims.
+// claimsFrom returns the claims that requireToken has put into ctx. Outside requireToken, they are
+// empty.
 func claimsFrom(ctx context.Context) claims {
 	c, _ := ctx.Value(claimsKey{}).(claims)
 	return c
@@ -78,7 +81,7 @@ type claimsKey struct{}
 // request has exactly one such header with exactly one token.
 func bearerToken(r *http.Request) (token string, ok bool) {
 	headers := r.Header.Values("Authorization")
-	if len(headers) != 1 { // with two, a proxy might check one and this API the other
+	if len(headers) != 1 { // with two, a proxy may have checked the other one
 		return "", false
 	}
 	words := strings.Fields(headers[0])
@@ -88,7 +91,7 @@ func bearerToken(r *http.Request) (token string, ok bool) {
 	return words[1], true
 }
 
-// writeError writes an error response and logs it, with the ID of the user if it is known.
+// writeError writes an error response and logs it, with the ID of the user once that is known.
 func writeError(w http.ResponseWriter, r *http.Request, status int, code, description string) {
 	slog.Info("request refused", "method", r.Method, "path", r.URL.Path, "status", status,
 		"code", code, "user", claimsFrom(r.Context()).Subject)
