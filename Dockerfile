@@ -1,4 +1,5 @@
 FROM golang:1.27 AS build
+ARG GOPROXY
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
@@ -9,6 +10,6 @@ FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /example-api-go /
 ENV HOST=0.0.0.0
-USER 65534
+USER 65534:65534
 EXPOSE 5000
 ENTRYPOINT ["/example-api-go"]
