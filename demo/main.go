@@ -1,26 +1,33 @@
-// Demo runs the API of the parent folder together with a stand-in for a ZITADEL instance, so that
-// it can be tried without an account:
+// Demo is a stand-in for a ZITADEL instance, to try the API without an account. It is no identity
+// provider: it knows two users, checks no passwords, and is for trying out and for tests only.
 //
-//	go -C demo run .
-//
-// The environment variables PORT and DEMO_ZITADEL_PORT move the two from ports 5000 and 8080.
+// make demo starts it and the API; go run ./demo starts it alone. The environment variable
+// DEMO_ZITADEL_PORT moves it from port 8080.
 package main
 
 import (
 	"cmp"
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
-	"log/slog"
+	"log"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
-	"strings"
+	"sync"
 	"syscall"
-	"time"
+)
+
+// The client credentials of the API, which are no secret, and values in the claims.
+const (
+	clientID       = "400884494992739366"
+	clientSecret   = "demoClientSecret"
+	projectID      = "400884494774570022"
+	projectRole    = "read:messages"
+	organizationID = "400884465347398694"
+	primaryDomain  = "example.localhost"
 )
 
 const welcome = `
@@ -31,11 +38,13 @@ two users, checks no passwords, and is for trying out and for tests only.
   reader    reader-pat     %[5]s
   visitor   visitor-pat
 
-The API is ready. Call it from another terminal:
+Call the API from another terminal:
 
 curl -w '%%{http_code}\n' %[1]s/api/public
 curl -w '%%{http_code}\n' %[1]s/api/private
+
 TOKEN=reader-pat
+
 curl -w '%%{http_code}\n' %[1]s/api/private \
   -H "Authorization: Bearer $TOKEN"
 curl -w '%%{http_code}\n' %[1]s/api/private-scoped \
@@ -48,100 +57,114 @@ curl -w '%%{http_code}\n' %[1]s/api/private-scoped \
   -H "Authorization: Bearer $TOKEN"
 curl -X PUT %[2]s/demo/users/reader/roles/%[5]s
 
-An API of your own can use the stand-in too:
+make demo has started the API, too. Without make, start it in another terminal:
 
-ZITADEL_DOMAIN=%[2]s
-CLIENT_ID=%[3]s
-CLIENT_SECRET=%[4]s
+%[6]sZITADEL_DOMAIN=%[2]s CLIENT_ID=%[3]s CLIENT_SECRET=%[4]s go run .
 
 Ctrl-C ends the demo.
 
 `
 
 func main() {
-	slog.SetDefault(slog.New(slog.DiscardHandler)) // package op logs every request
-	if err := run(); err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		os.Exit(1)
-	}
-}
-
-// run runs the stand-in and the API until a signal arrives or one of them ends.
-func run() error {
-	ctx, stop := signal.NotifyContext(context.Background(),
-		os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	apiPort, apiErr := listen("PORT", "5000")
-	listener, err := listen("DEMO_ZITADEL_PORT", "8080")
-	if err := errors.Join(apiErr, err); err != nil {
-		return err
+	listener, err := net.Listen("tcp", "localhost:"+cmp.Or(os.Getenv("DEMO_ZITADEL_PORT"), "8080"))
+	if err != nil {
+		log.Fatalf("demo: %v (set DEMO_ZITADEL_PORT to another port)", err)
 	}
-	apiPort.Close() // for the API
 	domain := fmt.Sprintf("http://localhost:%d", listener.Addr().(*net.TCPAddr).Port)
-	standIn := &http.Server{Handler: newStandIn(domain), ReadHeaderTimeout: time.Minute}
-	standInCtx, cancel := context.WithCancelCause(ctx)
-	go func() { cancel(standIn.Serve(listener)) }()
-
-	folder, err := os.MkdirTemp("", "example-api-go-")
-	if err != nil {
-		return err
+	apiPort, setPort := cmp.Or(os.Getenv("PORT"), "5000"), ""
+	if apiPort != "5000" {
+		setPort = "PORT=" + apiPort + " "
 	}
-	defer os.RemoveAll(folder)
-	program := filepath.Join(folder, "api.exe") // Windows needs the suffix; other systems ignore it
-	// Without -buildvcs=false, the build fails in a checkout that belongs to another user.
-	build := command(standInCtx, "go", "build", "-buildvcs=false", "-o", program, ".")
-	build.Dir = ".."
-	build.Env = append(os.Environ(), "GOTMPDIR="+folder) // which an interrupted build does not remove
-	api := command(standInCtx, program)
-	api.Dir = filepath.Join(folder, "empty") // without a .env
-	api.Env = append(os.Environ(), "ZITADEL_DOMAIN="+domain,
-		"CLIENT_ID="+clientID, "CLIENT_SECRET="+clientSecret, "HOST=", "INTROSPECTION_CACHE_TTL=")
-	api.Stderr = apiLog{domain}
-	if err := os.Mkdir(api.Dir, 0o700); err != nil {
-		return err
-	}
-	if output, err := build.CombinedOutput(); err != nil {
-		// Ctrl-C in a terminal interrupts the build too, perhaps before it is noticed here.
-		if ctx.Err() != nil || build.ProcessState.String() == "signal: interrupt" {
-			return nil
-		}
-		return fmt.Errorf("go build: %w\n%s", err, output)
-	}
-	if err := api.Run(); err != nil && ctx.Err() == nil {
-		return errors.Join(fmt.Errorf("the API has ended: %w", err), context.Cause(standInCtx))
-	}
-	return nil
+	fmt.Printf(welcome, "http://localhost:"+apiPort, domain, clientID, clientSecret, projectRole,
+		setPort)
+	go http.Serve(listener, newStandIn(domain))
+	<-ctx.Done()
 }
 
-// listen listens on a port of localhost: the one in an environment variable or, if it is not set,
-// fallback.
-func listen(variable, fallback string) (net.Listener, error) {
-	port := cmp.Or(os.Getenv(variable), fallback)
-	listener, err := net.Listen("tcp", net.JoinHostPort("localhost", port))
-	if err != nil {
-		return nil, fmt.Errorf("port %s cannot be used, set %s to another: %w",
-			port, variable, err)
-	}
-	return listener, nil
+// A standIn responds as a ZITADEL instance at the URL issuer does.
+type standIn struct {
+	issuer string
+
+	mu    sync.Mutex
+	users map[string]*user // by personal access token
 }
 
-// command returns a command that is interrupted when ctx is done, and killed a second later.
-func command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = time.Second
-	return cmd
+// A user is a service account with one personal access token.
+type user struct {
+	name, id, tokenID string
+	hasRole           bool
 }
 
-// apiLog copies the log of the API to standard error. When the API is ready, it prints the
-// welcome.
-type apiLog struct{ domain string }
+// newStandIn returns the handler of a stand-in.
+func newStandIn(issuer string) http.Handler {
+	s := &standIn{issuer: issuer, users: map[string]*user{
+		"reader-pat":  {"reader", "400884495143668774", "400884495210777638", true},
+		"visitor-pat": {"visitor", "400884495344995366", "400884495395327014", false},
+	}}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /oauth/v2/introspect", s.introspect)
+	mux.HandleFunc("PUT /demo/users/{user}/roles/{role}", s.changeRole)
+	mux.HandleFunc("DELETE /demo/users/{user}/roles/{role}", s.changeRole)
+	return mux
+}
 
-func (l apiLog) Write(p []byte) (int, error) {
-	n, err := os.Stderr.Write(p)
-	if _, rest, ok := strings.Cut(string(p), " msg=ready url="); ok {
-		url, _, _ := strings.Cut(rest, "\n")
-		fmt.Printf(welcome, url, l.domain, clientID, clientSecret, projectRole)
+// introspect responds with the claims of a token, if the client credentials are right.
+func (s *standIn) introspect(w http.ResponseWriter, r *http.Request) {
+	id, secret, _ := r.BasicAuth()
+	id, idErr := url.QueryUnescape(id)
+	secret, secretErr := url.QueryUnescape(secret)
+	status, response := http.StatusBadRequest, map[string]any{"error": "unauthorized_client"}
+	switch {
+	case idErr != nil || secretErr != nil:
+		response = map[string]any{"error": "invalid_client",
+			"error_description": "invalid basic auth header"}
+	case id == clientID && secret == clientSecret:
+		status, response = http.StatusOK, s.claims(r.PostFormValue("token"))
 	}
-	return n, err
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(response)
+}
+
+// claims returns what ZITADEL reports about a token. Its scope names the roles of the project, not
+// of the user.
+func (s *standIn) claims(token string) map[string]any {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u, ok := s.users[token]
+	if !ok {
+		return map[string]any{"active": false}
+	}
+	claims := map[string]any{
+		"active": true, "token_type": "Bearer", "jti": u.tokenID,
+		"iss": s.issuer, "aud": []string{clientID, projectID},
+		"iat": 1795441779, "nbf": 1795441779, "updated_at": 1795441779, "exp": 253402300799,
+		"sub": u.id, "username": u.name, "preferred_username": u.name, "name": u.name,
+		"scope": "openid profile urn:zitadel:iam:user:metadata urn:zitadel:iam:user:resourceowner " +
+			"urn:zitadel:iam:org:project:role:" + projectRole,
+		"urn:zitadel:iam:user:resourceowner:id":             organizationID,
+		"urn:zitadel:iam:user:resourceowner:name":           "example",
+		"urn:zitadel:iam:user:resourceowner:primary_domain": primaryDomain,
+	}
+	if u.hasRole { // otherwise, ZITADEL omits the claims
+		roles := map[string]map[string]string{projectRole: {organizationID: primaryDomain}}
+		claims["urn:zitadel:iam:org:project:roles"] = roles
+		claims["urn:zitadel:iam:org:project:"+projectID+":roles"] = roles
+	}
+	return claims
+}
+
+// changeRole gives a user the role (PUT) or removes it (DELETE).
+func (s *standIn) changeRole(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u, ok := s.users[r.PathValue("user")+"-pat"]
+	if !ok || r.PathValue("role") != projectRole {
+		http.Error(w, "unknown user or role", http.StatusNotFound)
+		return
+	}
+	u.hasRole = r.Method == http.MethodPut
+	fmt.Fprintf(w, "%s has the role %s: %t\n", u.name, projectRole, u.hasRole)
 }
