@@ -11,8 +11,8 @@ import (
 const maxCacheEntries = 10_000
 
 // A cache keeps the claims of active tokens, so that fewer requests wait for ZITADEL. The price: a
-// revoked token works, and a removed role counts, until the entry expires. Inactive tokens are not
-// kept, so made-up tokens cannot fill the cache.
+// revoked token works, and a change of roles does not count, until the entry expires. Inactive
+// tokens are not kept, so made-up tokens cannot fill the cache.
 type cache struct {
 	introspect introspectFunc
 	ttl        time.Duration
@@ -46,7 +46,7 @@ func (c *cache) get(ctx context.Context, token string) (claims, error) {
 	if ok && time.Now().Before(entry.expires) {
 		return entry.claims, nil
 	}
-	start := time.Now() // the token may be revoked during the introspection
+	start := time.Now() // not later: the token may be revoked meanwhile
 	fresh, err := c.introspect(ctx, token)
 	if err == nil && fresh.Active {
 		c.put(hash, cacheEntry{claims: fresh, expires: start.Add(c.ttl)})

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"testing/synctest"
 )
@@ -33,6 +34,9 @@ func TestRoutes(t *testing.T) {
 		}
 	}
 	checkStatus(t, "without a token", get(t.Context(), api, "/api/public"), 200)
+	w := httptest.NewRecorder()
+	api.ServeHTTP(w, httptest.NewRequest("POST", "/api/public", nil))
+	checkStatus(t, "POST", w.Result(), 405)
 }
 
 // TestDecision has a row for each reason to accept or to refuse a request.

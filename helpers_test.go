@@ -13,10 +13,8 @@ import (
 	"testing"
 )
 
-const (
-	testToken = "Test-Token"
-	bearer    = "Bearer " + testToken
-)
+const testToken = "Test-Token"
+const bearer = "Bearer " + testToken
 
 // introspectAs returns an introspectFunc with the same result for every token.
 func introspectAs(c claims, err error) introspectFunc {

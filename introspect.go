@@ -31,7 +31,7 @@ type claims struct {
 	Roles map[string]map[string]string
 }
 
-// valid reports whether the token is active and has not expired, perhaps while in the cache.
+// valid reports whether the token is active and has not expired. (It may have, in the cache.)
 func (c claims) valid() bool {
 	return c.Active && (c.Expires.IsZero() || time.Now().Before(c.Expires))
 }
@@ -119,11 +119,10 @@ func statusHint(status int) string {
 // parseClaims returns the claims in the body of an introspection response.
 //
 // It decodes into a map because a struct would ignore the case of names. The owner of any
-// organization can add claims to the tokens of its users (with a ZITADEL Action), such as
-// URN:ZITADEL:IAM:ORG:PROJECT:ROLES, and a struct would take that one for the roles.
+// organization can add claims to the tokens of its users, by a ZITADEL Action: not those below, but
+// URN:ZITADEL:IAM:ORG:PROJECT:ROLES, for example, which a struct would take for the roles.
 //
-// Decide about access only by active, exp, sub, the names of roles and the IDs of organizations,
-// which an Action cannot set.
+// Do not decide about access by other claims, nor by an organization's domain: its owner sets that.
 func parseClaims(body []byte) (claims, error) {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(body, &members); err != nil {

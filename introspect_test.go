@@ -56,7 +56,6 @@ func TestRecordedResponses(t *testing.T) {
 	}{
 		{"other-role", "400884495462435878",
 			"map[write:messages:map[400884465347398694:example.localhost]]"},
-		{"no-role", "400884495344995366", "map[]"},
 		{"role-in-another-organization", "400885154437925926",
 			"map[read:messages:map[400885154102381606:second-org.localhost]]"},
 		{"pat-without-expiration-date", "401096378731727910",

@@ -85,7 +85,9 @@ func TestConfig(t *testing.T) {
 // Port 1 of another machine's address.
 func TestHostAndPort(t *testing.T) {
 	setConfig(t, goodDotenv, "HOST=2001:db8::1")
-	err := run(t.Context())
+	ctx, stop := context.WithCancel(t.Context())
+	stop() // or run would not return without an error
+	err := run(ctx)
 	if want := "listen tcp [2001:db8::1]:1: "; !strings.HasPrefix(fmt.Sprint(err), want) {
 		t.Errorf("got error %v, want one that begins with %q", err, want)
 	}

@@ -12,9 +12,9 @@ import (
 // requireToken returns a handler that calls next for requests with a valid access token, and
 // refuses all others. next gets the claims of the token from claimsFrom.
 //
-// The user of a valid token need not be one of your own. ZITADEL checks that the token was issued
-// for the project of the API, but any user of the instance, of any organization, can request such
-// a token. Where that matters, require a role.
+// ZITADEL checks that the token was issued for the project of the API, so there is no check of the
+// audience here. But any user of the instance, of any organization, can request such a token: where
+// that matters, require a role.
 func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store") // no HTTP cache may keep the response
@@ -38,7 +38,8 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 				"The access token cannot be checked at the moment. Try again later.")
 			return
 		}
-		r = r.WithContext(context.WithValue(r.Context(), claimsKey{}, c)) // for writeError, too
+		// Before the check, so that writeError logs the user of an expired token.
+		r = r.WithContext(context.WithValue(r.Context(), claimsKey{}, c))
 		if !c.valid() {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api", error="invalid_token"`)
 			writeError(w, r, http.StatusUnauthorized, "invalid_token",
@@ -50,10 +51,10 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 }
 
 // requireRole returns a handler, for use inside requireToken, that calls next if the user has the
-// role, and refuses the request otherwise. The user may have the role from your organization or
-// from any with which you share the project. For one organization only, replace the condition:
+// role, and refuses the request otherwise. The role may come from your organization or from any to
+// which you have granted the project. If only one organization counts, replace the condition by
 //
-//	if _, ok := claimsFrom(r.Context()).Roles[role][organizationID]; !ok {
+//	if _, ok := claimsFrom(r.Context()).Roles[role]["ID of the organization"]; !ok {
 func requireRole(role string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if len(claimsFrom(r.Context()).Roles[role]) == 0 { // no organization has granted it
@@ -91,7 +92,7 @@ func bearerToken(r *http.Request) (token string, ok bool) {
 	return words[1], true
 }
 
-// writeError writes an error response and logs it, with the ID of the user once that is known.
+// writeError writes an error response and logs it. The user is empty as long as it is not known.
 func writeError(w http.ResponseWriter, r *http.Request, status int, code, description string) {
 	slog.Info("request refused", "method", r.Method, "path", r.URL.Path, "status", status,
 		"code", code, "user", claimsFrom(r.Context()).Subject)

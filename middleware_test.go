@@ -58,12 +58,8 @@ func TestClientLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, leave := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, leave)
-		start := time.Now()
 		resp := get(ctx, requireToken(newOfflineClient(hang).introspect, nil), "/", bearer)
 		checkStatus(t, "/", resp, http.StatusServiceUnavailable)
-		if got := time.Since(start); got != time.Second {
-			t.Errorf("got the introspection ended after %s, want 1s", got)
-		}
 	})
 	if strings.Contains(log.String(), "level=ERROR") {
 		t.Errorf("got log %s, want no error", log.String())
