@@ -2,8 +2,8 @@ package main
 
 import "net/http"
 
-// newAPI returns the handler of the API. It lists the routes and what each of them requires. All
-// other requests get ServeMux's own responses, in plain text.
+// newAPI returns the handler of the API. It lists the routes and what each of them requires. The
+// responses 404 and 405 to other requests are ServeMux's own, in plain text.
 //
 // A handler inside requireToken gets the ID of the user from claimsFrom(r.Context()).Subject.
 func newAPI(introspect introspectFunc) http.Handler {

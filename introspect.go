@@ -31,7 +31,7 @@ type claims struct {
 	Roles map[string]map[string]string
 }
 
-// valid reports whether the token is active and has not expired. (It may have, in the cache.)
+// valid reports whether the token is active and has not expired, as it may in the cache.
 func (c claims) valid() bool {
 	return c.Active && (c.Expires.IsZero() || time.Now().Before(c.Expires))
 }
@@ -118,9 +118,9 @@ func statusHint(status int) string {
 
 // parseClaims returns the claims in the body of an introspection response.
 //
-// It decodes into a map because a struct would ignore the case of names. The owner of any
-// organization can add claims to the tokens of its users, by a ZITADEL Action: not those below, but
-// URN:ZITADEL:IAM:ORG:PROJECT:ROLES, for example, which a struct would take for the roles.
+// It decodes into a map because a struct would ignore the case of names. By a ZITADEL Action, an
+// organization's owner can add claims to the tokens of its users. ZITADEL refuses the names below,
+// but not the same names in upper case, which a struct would accept.
 //
 // Do not decide about access by other claims, nor by an organization's domain: its owner sets that.
 func parseClaims(body []byte) (claims, error) {

@@ -32,7 +32,7 @@ import (
 func main() {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // restores their default effect: a second one kills the process
+	context.AfterFunc(ctx, stop) // after the first signal, a second one kills the process
 	if err := run(ctx); err != nil {
 		slog.Error("stopped", "reason", err)
 		os.Exit(1)
@@ -163,7 +163,7 @@ func parseDomain(domain string) (*url.URL, error) {
 	}
 	u, err := url.Parse(strings.TrimSuffix(domain, "/"))
 	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" ||
-		*u != (url.URL{Scheme: u.Scheme, Host: u.Host}) { // has a path, a query or the like
+		*u != (url.URL{Scheme: u.Scheme, Host: u.Host}) { // has a user, a path, a query
 		return nil, errors.New("ZITADEL_DOMAIN must be an http or https URL with a host and " +
 			"nothing after it, such as https://my-instance-abcdef.zitadel.cloud")
 	}

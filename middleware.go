@@ -12,9 +12,9 @@ import (
 // requireToken returns a handler that calls next for requests with a valid access token, and
 // refuses all others. next gets the claims of the token from claimsFrom.
 //
-// ZITADEL checks that the token was issued for the project of the API, so there is no check of the
-// audience here. But any user of the instance, of any organization, can request such a token: where
-// that matters, require a role.
+// ZITADEL checks the audience of the token, so there is no check of it here. But any user of the
+// instance, of any organization, can request a token with the right audience: where that matters,
+// require a role.
 func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store") // no HTTP cache may keep the response
@@ -29,7 +29,7 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 		}
 		c, err := introspect(r.Context(), token)
 		if err != nil {
-			if !errors.Is(err, context.Canceled) { // unless the caller has left
+			if !errors.Is(err, context.Canceled) { // the caller is still there
 				slog.Error("introspection failed", "method", r.Method, "path", r.URL.Path, "reason", err)
 			}
 			// The token may be valid, so this is not a 401.
@@ -38,7 +38,7 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 				"The access token cannot be checked at the moment. Try again later.")
 			return
 		}
-		// Before the check, so that writeError logs the user of an expired token.
+		// Before the check, so that writeError logs the user if a token has expired in the cache.
 		r = r.WithContext(context.WithValue(r.Context(), claimsKey{}, c))
 		if !c.valid() {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api", error="invalid_token"`)
