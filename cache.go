@@ -46,7 +46,7 @@ func (c *cache) get(ctx context.Context, token string) (claims, error) {
 	if ok && time.Now().Before(entry.expires) {
 		return entry.claims, nil
 	}
-	start := time.Now() // not later: the token may be revoked meanwhile
+	start := time.Now() // the TTL counts from before the call: the token may be revoked during it
 	fresh, err := c.introspect(ctx, token)
 	if err == nil && fresh.Active {
 		c.put(hash, cacheEntry{claims: fresh, expires: start.Add(c.ttl)})

@@ -27,11 +27,11 @@ type claims struct {
 	Subject string    // the ID of the user
 
 	// The roles that the user has in the project of the API: role → ID of an organization that
-	// granted it → domain of that organization. Requests may share the map: do not modify it.
+	// assigned it → domain of that organization. Requests may share the map: do not modify it.
 	Roles map[string]map[string]string
 }
 
-// valid reports whether the token is active and has not expired, as it may in the cache.
+// valid reports whether the token is active and has not expired (a cached one may have).
 func (c claims) valid() bool {
 	return c.Active && (c.Expires.IsZero() || time.Now().Before(c.Expires))
 }
@@ -129,7 +129,7 @@ func parseClaims(body []byte) (claims, error) {
 		return claims{}, fmt.Errorf("the response is not a JSON object of at most 1 MiB: %w", err)
 	}
 	var c claims
-	var exp float64 // seconds since the epoch, possibly with a fraction
+	var exp float64 // seconds since the epoch; a fraction is dropped
 	for name, destination := range map[string]any{
 		"active":                            &c.Active,
 		"exp":                               &exp,
@@ -147,7 +147,7 @@ func parseClaims(body []byte) (claims, error) {
 	if _, ok := members["active"]; !ok {
 		return claims{}, errors.New("the response does not say whether the token is active")
 	}
-	if _, ok := members["exp"]; ok {
+	if _, ok := members["exp"]; ok { // not exp != 0: a token with exp 0 has expired
 		c.Expires = time.Unix(int64(exp), 0)
 	}
 	return c, nil

@@ -4,8 +4,8 @@
 //	GET /api/private         any caller with a valid access token
 //	GET /api/private-scoped  any caller with a valid access token and the role read:messages
 //
-// It sends each token to ZITADEL's introspection endpoint (RFC 7662), which reports whether the
-// token is active, who its user is, and which roles the user has.
+// It asks ZITADEL's introspection endpoint (RFC 7662) about each token: whether the token is active,
+// who its user is, and which roles the user has.
 //
 // It is configured by environment variables or a .env file; see .env.example.
 package main
@@ -156,14 +156,14 @@ func getenv(name string) string {
 }
 
 // parseDomain parses the URL of a ZITADEL instance. A host name alone means https. Use http only on
-// your own machine: it sends tokens and the client secret unencrypted.
+// your own machine, since tokens and the client secret are then sent unencrypted.
 func parseDomain(domain string) (*url.URL, error) {
 	if !strings.Contains(domain, "://") {
 		domain = "https://" + domain
 	}
 	u, err := url.Parse(strings.TrimSuffix(domain, "/"))
 	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" ||
-		*u != (url.URL{Scheme: u.Scheme, Host: u.Host}) { // has a user, a path, a query
+		*u != (url.URL{Scheme: u.Scheme, Host: u.Host}) { // anything besides scheme and host
 		return nil, errors.New("ZITADEL_DOMAIN must be an http or https URL with a host and " +
 			"nothing after it, such as https://my-instance-abcdef.zitadel.cloud")
 	}

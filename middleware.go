@@ -12,8 +12,8 @@ import (
 // requireToken returns a handler that calls next for requests with a valid access token, and
 // refuses all others. next gets the claims of the token from claimsFrom.
 //
-// ZITADEL checks the audience of the token, so there is no check of it here. But any user of the
-// instance, of any organization, can request a token with the right audience: where that matters,
+// ZITADEL refuses tokens that were issued for other projects only (it checks the audience). But any
+// user of the instance, of any organization, can request a token for this one: where that matters,
 // require a role.
 func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -38,7 +38,7 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 				"The access token cannot be checked at the moment. Try again later.")
 			return
 		}
-		// Before the check, so that writeError logs the user if a token has expired in the cache.
+		// Set before the check: writeError logs the user of a token that expired in the cache.
 		r = r.WithContext(context.WithValue(r.Context(), claimsKey{}, c))
 		if !c.valid() {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api", error="invalid_token"`)
@@ -51,13 +51,13 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 }
 
 // requireRole returns a handler, for use inside requireToken, that calls next if the user has the
-// role, and refuses the request otherwise. The role may come from your organization or from any to
+// role, and refuses the request otherwise. Your organization can assign the role, and so can any to
 // which you have granted the project. If only one organization counts, replace the condition by
 //
 //	if _, ok := claimsFrom(r.Context()).Roles[role]["ID of the organization"]; !ok {
 func requireRole(role string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if len(claimsFrom(r.Context()).Roles[role]) == 0 { // no organization has granted it
+		if len(claimsFrom(r.Context()).Roles[role]) == 0 { // no organization has assigned it
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api", error="insufficient_scope"`)
 			// 401 as in ZITADEL's Flask example. RFC 6750 §3.1 recommends 403: to have it, change this.
 			writeError(w, r, http.StatusUnauthorized, "insufficient_scope",
