@@ -4,8 +4,8 @@
 //	GET /api/private         any caller with a valid access token
 //	GET /api/private-scoped  any caller with a valid access token and the role read:messages
 //
-// It asks ZITADEL's introspection endpoint (RFC 7662) about each token: whether the token is active,
-// who its user is, and which roles the user has.
+// It asks ZITADEL's introspection endpoint (RFC 7662) about each token: whether it is active, who
+// its user is, and which roles the user has.
 //
 // It is configured by environment variables or a .env file; see .env.example.
 package main
