@@ -54,7 +54,7 @@ zitadel: ## start a real ZITADEL in Docker and prepare it for the API
 		fail 'The token of the administrator is gone: run docker compose down -v.'; \
 	chmod 600 admin.pat; \
 	if [ -e .env ] || [ -L .env ]; then \
-		echo 'ZITADEL runs. It is not prepared again, since there is a .env: go run . uses that.'; \
+		echo 'ZITADEL runs. There is a .env, for go run ., so it is not prepared again.'; \
 	else \
 		ZITADEL_DOMAIN=http://localhost:8080 ADMIN_TOKEN= go run ./setup || exit 1; \
 	fi; \

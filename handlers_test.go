@@ -10,8 +10,7 @@ import (
 	"testing/synctest"
 )
 
-// The routes, the role and the status of each refusal are in this test file alone: after a change
-// of those, adapt the tests here.
+// After a change of a route, of the role or of the status of a refusal, adapt the tests here.
 
 func TestRoutes(t *testing.T) {
 	reader := claims{Active: true,

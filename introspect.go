@@ -46,15 +46,13 @@ type zitadelClient struct {
 // newZitadelClient returns a client of the ZITADEL instance at a URL. It authenticates with the
 // client ID and the client secret, by HTTP Basic authentication (client_secret_basic).
 func newZitadelClient(instance *url.URL, clientID, clientSecret string) *zitadelClient {
-	http1 := new(http.Protocols)
-	http1.SetHTTP1(true)
 	return &zitadelClient{
 		httpClient: &http.Client{
 			Timeout: zitadelTimeout,
 			Transport: &http.Transport{
-				Proxy:     http.ProxyFromEnvironment,
-				Protocols: http1, // one broken HTTP/2 connection could hold up all requests
-				// A dial can outlive the request that began it, so it has timeouts of its own.
+				Proxy: http.ProxyFromEnvironment,
+				// A dial can outlive the request that began it, so it has timeouts of its own. Besides, a
+				// DialContext keeps net/http to HTTP/1.1: a broken HTTP/2 connection could hold up all.
 				DialContext:         (&net.Dialer{Timeout: zitadelTimeout}).DialContext,
 				TLSHandshakeTimeout: zitadelTimeout,
 				// In effect no limit. The default, 2, would close most connections under load.

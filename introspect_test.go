@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -165,17 +166,17 @@ func TestIntrospectionTimeout(t *testing.T) {
 
 // ZITADEL closes each connection when it is used again. The caller notices nothing.
 func TestReusedConnectionCloses(t *testing.T) {
-	connections := map[string]bool{} // by the address of the client
+	var client atomic.Value // the address of the last one
+	client.Store("")
 	z := newZitadelClient(startZITADEL(t, func(w http.ResponseWriter, r *http.Request) {
-		if connections[r.RemoteAddr] {
+		if client.Swap(r.RemoteAddr) == r.RemoteAddr {
 			panic(http.ErrAbortHandler)
 		}
-		connections[r.RemoteAddr] = true
 		io.WriteString(w, `{"active":true}`)
 	}), "id", "hush")
-	for want := range 3 {
-		if _, err := z.introspect(t.Context(), testToken); err != nil || len(connections) != want+1 {
-			t.Errorf("got error %v, %d connections, want none, %d", err, len(connections), want+1)
+	for range 3 {
+		if _, err := z.introspect(t.Context(), testToken); err != nil {
+			t.Error(err)
 		}
 	}
 }

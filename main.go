@@ -31,8 +31,12 @@ import (
 
 func main() {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // after the first signal, a second one kills the process
+	signaled, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := context.WithCancel(context.Background())
+	context.AfterFunc(signaled, func() {
+		restore() // first, so that a second signal kills the process
+		stop()
+	})
 	if err := run(ctx); err != nil {
 		slog.Error("stopped", "reason", err)
 		os.Exit(1)
@@ -56,11 +60,11 @@ func run(ctx context.Context) error {
 
 // newIntrospectFunc returns the function that introspects tokens, with a cache if cfg has a TTL.
 func newIntrospectFunc(cfg config) introspectFunc {
-	introspect := newZitadelClient(cfg.zitadelURL, cfg.clientID, cfg.clientSecret).introspect
+	client := newZitadelClient(cfg.zitadelURL, cfg.clientID, cfg.clientSecret)
 	if cfg.cacheTTL > 0 {
-		return withCache(introspect, cfg.cacheTTL)
+		return withCache(client.introspect, cfg.cacheTTL)
 	}
-	return introspect
+	return client.introspect
 }
 
 // serve serves handler until ctx is done, and then gives requests in flight 10 s to finish.
@@ -137,7 +141,6 @@ func loadConfig() (config, error) {
 			"in the current folder (copy .env.example), or try the demo: make demo",
 			strings.Join(missing, ", "))
 	}
-
 	var err error
 	if cfg.zitadelURL, err = parseDomain(domain); err != nil {
 		return config{}, err
@@ -149,8 +152,7 @@ func loadConfig() (config, error) {
 	return cfg, nil
 }
 
-// getenv returns an environment variable without the white space around it, such as a line break
-// that was copied with a secret.
+// getenv returns an environment variable without white space around it, such as a line break.
 func getenv(name string) string {
 	return strings.TrimSpace(os.Getenv(name))
 }

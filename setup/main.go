@@ -40,7 +40,7 @@ account, which expires in 30 days:
 
 TOKEN=%[2]s
 
-Take the role away, and give it back:
+In this folder, take the role away, and give it back:
 
 curl -X POST %[3]s/zitadel.authorization.v2.AuthorizationService/DeactivateAuthorization \
   -H "Authorization: Bearer %[4]s" -H 'Content-Type: application/json' -d '{"id":"%[5]s"}'
