@@ -25,9 +25,9 @@ help: ## list the targets
 # Both run in bin, where no .env is. Ctrl-C signals them, too; kill makes sure that they end, and
 # what the shell says about it goes to /dev/null. The end of one ends the other.
 demo: ## run the API with a stand-in for ZITADEL, without an account
-	@echo 'Building the demo, which takes up to a minute the first time.'
-	@go build -buildvcs=false -o bin/api$(EXE) .
-	@go build -buildvcs=false -o bin/demo$(EXE) ./demo
+	@trap 'exit 0' INT; echo 'Building the demo, which takes up to a minute the first time.'; \
+	go build -buildvcs=false -o bin/api$(EXE) . && \
+	go build -buildvcs=false -o bin/demo$(EXE) ./demo
 	@cd bin; \
 	trap 'exec 2>/dev/null; kill $$zitadel $$api; wait; exit 0' INT TERM HUP; \
 	./demo$(EXE) & zitadel=$$!; sleep 1; \
