@@ -51,8 +51,8 @@ func newZitadelClient(instance *url.URL, clientID, clientSecret string) *zitadel
 			Timeout: zitadelTimeout,
 			Transport: &http.Transport{
 				Proxy: http.ProxyFromEnvironment,
-				// A dial can outlive the request that began it, so it has timeouts of its own. Besides, a
-				// DialContext keeps net/http to HTTP/1.1: a broken HTTP/2 connection could hold up all.
+				// A dial can outlive the request that began it, so it has timeouts of its own. A DialContext
+				// also keeps net/http to HTTP/1.1: one broken HTTP/2 connection could hold up all requests.
 				DialContext:         (&net.Dialer{Timeout: zitadelTimeout}).DialContext,
 				TLSHandshakeTimeout: zitadelTimeout,
 				// In effect no limit. The default, 2, would close most connections under load.
