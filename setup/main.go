@@ -6,8 +6,7 @@
 // personal access token. It writes the configuration of the API to .env and prints the token.
 //
 // ZITADEL_DOMAIN is the URL of the instance, http://localhost:8080 by default. ADMIN_TOKEN is a
-// personal access token of a service account with the role Org Owner; if it is not set, setup reads
-// the file admin.pat.
+// personal access token of an Org Owner; if it is not set, setup reads the file admin.pat.
 package main
 
 import (
@@ -59,8 +58,7 @@ func main() {
 // run prepares the instance, writes .env, and prints to w what to do next.
 func run(w io.Writer) error {
 	if _, err := os.Lstat(".env"); err == nil {
-		return errors.New(".env exists and stays as it is: start the API with it (go run .), or move " +
-			"it away and run setup again")
+		return errors.New(".env exists: start the API with it (go run .), or move it away first")
 	}
 	z := &zitadel{url: cmp.Or(getenv("ZITADEL_DOMAIN"), "http://localhost:8080")}
 	if !strings.Contains(z.url, "://") {
@@ -102,7 +100,9 @@ func writeNew(name, text string) error {
 	if err != nil {
 		return err
 	}
-	_, err = file.WriteString(text)
+	if _, err = file.WriteString(text); err != nil {
+		os.Remove(name)
+	}
 	return errors.Join(err, file.Close())
 }
 
