@@ -14,7 +14,7 @@ func BenchmarkRequest(b *testing.B) {
 		b.Fatal(err)
 	}
 	zitadel := startZITADEL(b, func(w http.ResponseWriter, _ *http.Request) { w.Write(body) })
-	introspect := newZitadelClient(zitadel, "id", "hush").introspect
+	introspect := introspectAt(zitadel)
 	cached := withCache(introspect, time.Hour)
 	for name, handler := range map[string]http.Handler{
 		"public":    message("hello"),
@@ -24,8 +24,8 @@ func BenchmarkRequest(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if got := get(b.Context(), handler, "/", bearer); got.StatusCode != http.StatusOK {
-					b.Fatalf("got status %d, want 200", got.StatusCode)
+				if got := get(b.Context(), handler, "/", bearer); got.Code != http.StatusOK {
+					b.Fatalf("got status %d, want 200", got.Code)
 				}
 			}
 		})

@@ -7,62 +7,43 @@ import (
 	"time"
 )
 
-// maxCacheEntries is the largest number of tokens whose claims a cache keeps.
+// maxCacheEntries limits the memory of a cache. If more tokens are in use within the TTL, raise it.
 const maxCacheEntries = 10_000
 
-// A cache keeps the claims of active tokens, so that fewer requests wait for ZITADEL. The price: a
-// revoked token works, and a change of roles does not count, until the entry expires. Inactive
-// tokens are not kept, so made-up tokens cannot fill the cache.
-type cache struct {
-	introspect introspectFunc
-	ttl        time.Duration
-
-	mu      sync.Mutex
-	entries map[tokenHash]cacheEntry
-}
-
-// tokenHash identifies a token, so that the cache need not keep the token itself.
-type tokenHash [sha256.Size]byte
-
-// A cacheEntry is used until it expires. After that it stays, unused, until another replaces it.
-type cacheEntry struct {
-	claims  claims
-	expires time.Time
-}
-
-// withCache returns an introspectFunc that calls introspect and keeps the claims of active tokens
-// for ttl.
+// withCache returns an introspectFunc that calls introspect, and reuses the claims of an active
+// token for ttl or until the token expires, so that fewer requests wait for ZITADEL. The price: for
+// that time, a revoked token still works, and a change of roles has no effect.
 func withCache(introspect introspectFunc, ttl time.Duration) introspectFunc {
-	c := &cache{introspect: introspect, ttl: ttl, entries: make(map[tokenHash]cacheEntry)}
-	return c.get
-}
-
-// get is an introspectFunc. It takes the claims from the cache if their entry has not expired.
-func (c *cache) get(ctx context.Context, token string) (claims, error) {
-	hash := tokenHash(sha256.Sum256([]byte(token)))
-	c.mu.Lock()
-	entry, ok := c.entries[hash]
-	c.mu.Unlock()
-	if ok && time.Now().Before(entry.expires) {
-		return entry.claims, nil
+	type entry struct {
+		claims claims
+		end    time.Time
 	}
-	start := time.Now() // the TTL counts from before the call: the token may be revoked during it
-	fresh, err := c.introspect(ctx, token)
-	if err == nil && fresh.Active {
-		c.put(hash, cacheEntry{claims: fresh, expires: start.Add(c.ttl)})
-	}
-	return fresh, err
-}
+	var mu sync.Mutex
+	entries := make(map[[sha256.Size]byte]entry)
 
-// put adds an entry. If the cache is full, the entry replaces an arbitrary other one.
-func (c *cache) put(hash tokenHash, entry cacheEntry) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, ok := c.entries[hash]; !ok && len(c.entries) >= maxCacheEntries {
-		for other := range c.entries {
-			delete(c.entries, other)
-			break
+	return func(ctx context.Context, token string) (claims, error) {
+		key := sha256.Sum256([]byte(token)) // so that the cache need not keep the token itself
+		mu.Lock()
+		cached, ok := entries[key]
+		mu.Unlock()
+		if ok && time.Now().Before(cached.end) {
+			return cached.claims, nil
 		}
+
+		end := time.Now().Add(ttl) // from before the call, since the token may be revoked during it
+		c, err := introspect(ctx, token)
+		if err != nil || !c.Active { // not kept, so that made-up tokens cannot fill the cache
+			return c, err
+		}
+		if !c.Expires.IsZero() && c.Expires.Before(end) {
+			end = c.Expires
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if _, ok := entries[key]; !ok && len(entries) >= maxCacheEntries {
+			clear(entries) // the simplest way to make room; each token is then introspected once more
+		}
+		entries[key] = entry{c, end}
+		return c, nil
 	}
-	c.entries[hash] = entry
 }

@@ -5,82 +5,91 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-// The TTL counts from the beginning of the introspection, which takes a second here.
-func TestCacheTTL(t *testing.T) {
+// A token is introspected again at the TTL, which counts from the beginning of an introspection, or
+// at exp. What is not an active token is not kept.
+func TestCachedToken(t *testing.T) {
+	for name, row := range map[string]struct{ exp, end time.Duration }{
+		"no exp":         {0, 30 * time.Second},
+		"TTL before exp": {time.Hour, 30 * time.Second},
+		"exp before TTL": {20 * time.Second, 20 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			calls := 0
+			var result claims
+			var oops error
+			cached := withCache(func(context.Context, string) (claims, error) {
+				calls++
+				time.Sleep(time.Second)
+				return result, oops
+			}, 30*time.Second)
+			check := func(wantCalls int) {
+				t.Helper()
+				got, err := cached(t.Context(), testToken)
+				if got.Active != result.Active || err != oops || calls != wantCalls {
+					t.Errorf("%s: got active %t, error %v, %d introspections, want %t, %v, %d",
+						name, got.Active, err, calls, result.Active, oops, wantCalls)
+				}
+			}
+			result = claims{Active: false}
+			check(1)
+			start := time.Now()
+			result = claims{Active: true}
+			if row.exp > 0 {
+				result.Expires = start.Add(row.exp)
+			}
+			check(2)
+			time.Sleep(time.Until(start.Add(row.end - time.Nanosecond)))
+			check(2)
+			time.Sleep(time.Nanosecond)
+			result, oops = claims{}, errors.New("oops")
+			check(3)
+			result, oops = claims{Active: false}, nil
+			check(4)
+		})
+	}
+}
+
+// A full cache is emptied for one more token, but not for a token that has an entry already.
+func TestFullCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
-		cached := withCache(func(context.Context, string) (claims, error) {
+		cached := withCache(func(_ context.Context, token string) (claims, error) {
 			calls++
-			time.Sleep(time.Second)
-			return claims{Active: true}, nil
-		}, 30*time.Second)
-		check := func(want int) {
+			return claims{Active: true, Subject: token}, nil
+		}, time.Minute)
+		check := func(n, wantCalls int) {
 			t.Helper()
-			if c, err := cached(t.Context(), testToken); err != nil || !c.Active || calls != want {
-				t.Errorf("got active %t, error %v, %d introspections, want %d", c.Active, err, calls, want)
+			token := strings.Repeat("long", 100) + strconv.Itoa(n)
+			got, err := cached(t.Context(), token)
+			if err != nil || got.Subject != token || calls != wantCalls {
+				t.Errorf("got claims of %s, error %v, %d introspections, want those of %s, none, %d",
+					got.Subject, err, calls, token, wantCalls)
 			}
 		}
-		check(1)
-		time.Sleep(29*time.Second - time.Nanosecond)
-		check(1)
-		time.Sleep(time.Nanosecond)
-		check(2)
+		check(0, 1)
+		time.Sleep(30 * time.Second)
+		for n := range maxCacheEntries {
+			check(n, n+1)
+		}
+		time.Sleep(30 * time.Second) // the entry of token 0 ends
+		check(0, maxCacheEntries+1)
+		check(1, maxCacheEntries+1)
+		check(maxCacheEntries, maxCacheEntries+2)
+		check(1, maxCacheEntries+3)
 	})
 }
 
-func TestCacheKeepsOnlyActiveTokens(t *testing.T) {
-	for _, want := range []error{nil, errors.New("some reason")} {
-		calls := 0
-		cached := withCache(func(context.Context, string) (claims, error) {
-			calls++
-			return claims{Active: want != nil}, want
-		}, time.Hour)
-		for range 2 {
-			if _, err := cached(t.Context(), testToken); err != want {
-				t.Errorf("got error %v, want %v", err, want)
-			}
-		}
-		if calls != 2 {
-			t.Errorf("error %v: got %d introspections, want 2", want, calls)
-		}
+func TestConcurrentCache(t *testing.T) {
+	cached := withCache(introspectAs(claims{Active: true}, nil), time.Hour)
+	var callers sync.WaitGroup
+	for range 4 {
+		callers.Go(func() { cached(t.Context(), testToken) })
 	}
-}
-
-func TestCachedTokenExpires(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		introspect := introspectAs(claims{Active: true, Expires: time.Now().Add(time.Minute)}, nil)
-		handler := requireToken(withCache(introspect, time.Hour), message("hello"))
-		checkStatus(t, "before it expires", get(t.Context(), handler, "/", bearer), 200)
-		time.Sleep(time.Minute)
-		checkStatus(t, "when it has expired", get(t.Context(), handler, "/", bearer), 401)
-	})
-}
-
-// A new token takes the place of one other, and no token gets the claims of another.
-func TestCacheIsBounded(t *testing.T) {
-	calls := 0
-	c := &cache{ttl: time.Hour, entries: make(map[tokenHash]cacheEntry)}
-	c.introspect = func(_ context.Context, token string) (claims, error) {
-		calls++
-		return claims{Active: true, Subject: token}, nil
-	}
-	prefix := strings.Repeat("long", 100)
-	for n := range 2 * (maxCacheEntries + 100) {
-		token := prefix + strconv.Itoa(n/2) // every second time, it is in the cache
-		if got, err := c.get(t.Context(), token); err != nil || got.Subject != token {
-			t.Fatalf("got claims of %s, error %v, want those of %s", got.Subject, err, token)
-		}
-	}
-	for hash, entry := range c.entries { // an entry that is replaced takes no other's place
-		c.put(hash, entry)
-	}
-	if want := maxCacheEntries + 100; calls != want || len(c.entries) != maxCacheEntries {
-		t.Errorf("got %d introspections and %d entries, want %d and %d",
-			calls, len(c.entries), want, maxCacheEntries)
-	}
+	callers.Wait()
 }

@@ -2,10 +2,12 @@ package main
 
 import "net/http"
 
-// newAPI returns the handler of the API. It lists the routes and what each of them requires. The
-// responses 404 and 405 to other requests are ServeMux's own, in plain text.
+// newAPI returns the handler of the API. It lists the routes and what each of them requires: a
+// route without requireToken is open to everyone.
 //
-// A handler inside requireToken gets the ID of the user from claimsFrom(r.Context()).Subject.
+// A handler inside requireToken gets the ID of the user who calls it with
+//
+//	claimsFrom(r.Context()).Subject
 func newAPI(introspect introspectFunc) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /api/public",
@@ -22,7 +24,7 @@ func newAPI(introspect introspectFunc) http.Handler {
 
 // message returns a handler that responds with {"message": text}.
 func message(text string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"message": text})
 	})
 }

@@ -3,102 +3,111 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"io"
-	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 )
 
 // After a change of a route, of the role or of the status of a refusal, adapt the tests here.
+const (
+	public  = "/api/public"
+	private = "/api/private"
+	scoped  = "/api/private-scoped"
+	role    = "read:messages"
+)
 
 func TestRoutes(t *testing.T) {
-	reader := claims{Active: true,
-		Roles: map[string]map[string]string{"read:messages": {"1": "example.localhost"}}}
+	reader := claims{Active: true, Roles: map[string]map[string]string{role: {"1": "x"}}}
 	api := newAPI(introspectAs(reader, nil))
 	for path, message := range map[string]string{
-		"/api/public":  "Public route - You don't need to be authenticated to see this.",
-		"/api/private": "Private route - You need to be authenticated to see this.",
-		"/api/private-scoped": "Private, scoped route - You need to be authenticated and have the " +
-			"role read:messages to see this.",
+		public:  "Public route - You don't need to be authenticated to see this.",
+		private: "Private route - You need to be authenticated to see this.",
+		scoped: "Private, scoped route - You need to be authenticated and have the role " + role +
+			" to see this.",
 	} {
 		got := get(t.Context(), api, path, bearer)
 		checkStatus(t, path, got, 200)
-		body, err := io.ReadAll(got.Body)
-		if want := `{"message":"` + message + `"}` + "\n"; err != nil || string(body) != want {
-			t.Errorf("%s: got body %q, error %v, want %q", path, body, err, want)
-		}
-		if got := got.Header.Get("Content-Type"); got != "application/json" {
-			t.Errorf("%s: got Content-Type %q, want application/json", path, got)
+		want := `{"message":"` + message + `"}` + "\n"
+		if body := got.Body.String(); body != want {
+			t.Errorf("%s: got body %q, want %q", path, body, want)
 		}
 	}
-	checkStatus(t, "without a token", get(t.Context(), api, "/api/public"), 200)
+	checkStatus(t, "without a token", get(t.Context(), api, public), 200)
 	w := httptest.NewRecorder()
-	api.ServeHTTP(w, httptest.NewRequest("POST", "/api/public", nil))
-	checkStatus(t, "POST", w.Result(), 405)
+	api.ServeHTTP(w, httptest.NewRequest("POST", public, nil))
+	checkStatus(t, "POST", w, 405)
 }
 
 // TestDecision has a row for each reason to accept or to refuse a request.
 func TestDecision(t *testing.T) {
-	const (
-		private = "/api/private"
-		scoped  = "/api/private-scoped"
+	// active returns the body of ZITADEL's response about an active token.
+	active := func(more string) string { return `{"active":true,"sub":"42"` + more + `}` }
+	withRoles := func(roles map[string]map[string]string) string {
+		text, err := json.Marshal(roles)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return active(`,"urn:zitadel:iam:org:project:roles":` + string(text))
+	}
+	granted := map[string]string{"1": "x"} // by the organization with the ID 1
+	similar := map[string]map[string]string{role + "2": granted, role[1:]: granted,
+		strings.ToUpper(role): granted, strings.ToLower(role): granted}
+	delete(similar, role)
 
-		visitor = `{"active":true}`
-		reader  = `{"active":true,"urn:zitadel:iam:org:project:roles":{"read:messages":{"1":"x"}}}`
-		inScope = `{"active":true,"scope":"read:messages urn:zitadel:iam:org:project:role:read:messages"}`
-		similar = `{"active":true,"urn:zitadel:iam:org:project:roles":` +
-			`{"READ:messages":{"1":"x"},"read:messages2":{"1":"x"},"read":{"1":"x"}}}`
-		notGranted = `{"active":true,"urn:zitadel:iam:org:project:roles":{"read:messages":{}}}`
-	)
 	type decision struct {
-		status          int
-		code, challenge string
-		introspections  int
+		status               int
+		code, challenge, log string
+		introspections       int
 	}
+	const refused = `level=INFO msg="request refused" method=GET path=`
 	var (
-		missing      = decision{401, "missing_authorization", `Bearer realm="api"`, 0}
-		unavailable  = decision{503, "temporarily_unavailable", "", 1}
-		invalid      = decision{401, "invalid_token", `Bearer realm="api", error="invalid_token"`, 1}
-		insufficient = decision{401, "insufficient_scope",
-			`Bearer realm="api", error="insufficient_scope"`, 1}
-		accepted = decision{200, "", "", 1}
+		missing = decision{401, "missing_authorization", `Bearer realm="api"`,
+			refused + private + ` status=401 code=missing_authorization user=""`, 0}
+		unavailable = decision{503, "temporarily_unavailable", "",
+			`level=ERROR msg="introspection failed" method=GET path=` + private + " reason=", 1}
+		invalid = decision{401, "invalid_token", `Bearer realm="api", error="invalid_token"`,
+			refused + private + ` status=401 code=invalid_token user=""`, 1}
+		denied = decision{401, "insufficient_scope", `Bearer realm="api", error="insufficient_scope"`,
+			refused + scoped + ` status=401 code=insufficient_scope user=42`, 1}
+		accepted = decision{200, "", "", "", 1}
 	)
-	type request struct {
-		path          string
-		authorization []string
-	}
-	toPrivate, toScoped := request{private, []string{bearer}}, request{scoped, []string{bearer}}
+	token := []string{bearer}
 	for _, row := range []struct {
-		name    string
-		request request
-		zitadel string // body of ZITADEL's response
-		want    decision
+		name, path    string
+		authorization []string
+		zitadel       string // body of ZITADEL's response
+		want          decision
 	}{
-		{"no header", request{private, nil}, reader, missing},
-		{"other scheme", request{private, []string{"Basic x"}}, reader, missing},
-		{"no token", request{private, []string{"Bearer"}}, reader, missing},
-		{"two tokens", request{private, []string{bearer + " x"}}, reader, missing},
-		{"two headers", request{private, []string{bearer, bearer}}, reader, missing},
-		{"token in the query", request{private + "?access_token=" + testToken, nil}, reader, missing},
+		{"no header", private, nil, active(""), missing},
+		{"other scheme", private, []string{"Basic hush"}, active(""), missing},
+		{"no token", private, []string{"Bearer"}, active(""), missing},
+		{"two tokens", private, []string{bearer + " x"}, active(""), missing},
+		{"two headers", private, []string{bearer, bearer}, active(""), missing},
+		{"token in the query", private + "?access_token=" + testToken, nil, active(""), missing},
 
-		{"unusable response", toPrivate, `{}`, unavailable},
-		{"inactive", toPrivate, `{"active":false}`, invalid},
+		{"unusable response", private, token, `{}`, unavailable},
+		{"inactive", private, token, `{"active":false}`, invalid},
 		// In a bubble of synctest, the time is 946684800 s since the epoch.
-		{"expired", toPrivate, `{"active":true,"exp":946684800}`, invalid},
-		{"exp 0", toPrivate, `{"active":true,"exp":0}`, invalid},
-		{"exp null", toPrivate, `{"active":true,"exp":null}`, invalid},
-		{"role in the scope only", toScoped, inScope, insufficient},
-		{"similar roles", toScoped, similar, insufficient},
-		{"role granted by no organization", toScoped, notGranted, insufficient},
+		{"expired", private, token, active(`,"exp":946684800`), invalid},
+		{"exp 0", private, token, active(`,"exp":0`), invalid},
+		{"role in the scope only", scoped, token,
+			active(`,"scope":"` + role + ` urn:zitadel:iam:org:project:role:` + role + `"`), denied},
+		{"similar roles", scoped, token, withRoles(similar), denied},
+		{"role granted by no organization", scoped, token,
+			withRoles(map[string]map[string]string{role: {}}), denied},
 
-		{"active", toPrivate, visitor, accepted},
-		{"not expired", toPrivate, `{"active":true,"exp":946684801}`, accepted},
-		{"role", toScoped, reader, accepted},
-		{"scheme in another case, more space", request{private, []string{"bEARER \t " + testToken}},
-			visitor, accepted},
+		{"not expired", private, token, active(`,"exp":946684801`), accepted},
+		{"exp and roles null", private, token,
+			active(`,"exp":null,"urn:zitadel:iam:org:project:roles":null`), accepted},
+		{"claims in another case", private, token,
+			active(`,"Active":false,"EXP":1,"Sub":1,"exP":"x"`), accepted},
+		{"role", scoped, token, withRoles(map[string]map[string]string{role: granted}), accepted},
+		{"scheme in another case, more space", private, []string{"bEARER \t " + testToken},
+			active(""), accepted},
 	} {
 		t.Run(row.name, func(t *testing.T) {
+			log := captureLog(t)
 			introspections := 0
 			api := newAPI(func(_ context.Context, token string) (claims, error) {
 				introspections++
@@ -107,14 +116,14 @@ func TestDecision(t *testing.T) {
 				}
 				return parseClaims([]byte(row.zitadel))
 			})
-			var got *http.Response
+			var got *httptest.ResponseRecorder
 			synctest.Test(t, func(t *testing.T) {
-				got = get(t.Context(), api, row.request.path, row.request.authorization...)
+				got = get(t.Context(), api, row.path, row.authorization...)
 			})
 
-			checkStatus(t, row.request.path, got, row.want.status)
+			checkStatus(t, row.path, got, row.want.status)
 			var body map[string]string
-			if err := json.NewDecoder(got.Body).Decode(&body); err != nil {
+			if err := json.Unmarshal(got.Body.Bytes(), &body); err != nil {
 				t.Error(err)
 			}
 			if body["code"] != row.want.code || (body["description"] == "") != (row.want.code == "") {
@@ -126,9 +135,14 @@ func TestDecision(t *testing.T) {
 				"Retry-After":      map[int]string{503: "5"}[row.want.status],
 				"WWW-Authenticate": row.want.challenge,
 			} {
-				if got := got.Header.Get(name); got != want {
+				if got := got.Result().Header.Get(name); got != want {
 					t.Errorf("got %s %q, want %q", name, got, want)
 				}
+			}
+			if got := log.String(); !strings.Contains(got, row.want.log) ||
+				strings.Contains(got, refused) != (row.want.status == 401) ||
+				strings.Contains(got, testToken) || strings.Contains(got, "hush") {
+				t.Errorf("got log %s, want in it %q, and no token", got, row.want.log)
 			}
 			if introspections != row.want.introspections {
 				t.Errorf("got %d introspections, want %d", introspections, row.want.introspections)

@@ -11,30 +11,37 @@ import (
 	"net/url"
 	"os"
 	"testing"
+	"time"
 )
 
-const testToken = "Test-Token"
-const bearer = "Bearer " + testToken
+const (
+	testToken    = "Test-Token"
+	bearer       = "Bearer " + testToken
+	clientSecret = "a%b: c"
+)
+
+// patience is how long a test waits for what has to happen, on the slowest machine.
+const patience = 30 * time.Second
 
 // introspectAs returns an introspectFunc with the same result for every token.
 func introspectAs(c claims, err error) introspectFunc {
 	return func(context.Context, string) (claims, error) { return c, err }
 }
 
-// get returns the response of a handler to a GET request with these Authorization headers.
-func get(ctx context.Context, h http.Handler, path string, authorization ...string) *http.Response {
-	r := httptest.NewRequestWithContext(ctx, "GET", path, nil)
-	r.Header["Authorization"] = authorization
+// get records the response of a handler to a GET request with these Authorization headers.
+func get(c context.Context, h http.Handler, url string, auth ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequestWithContext(c, "GET", url, nil)
+	r.Header["Authorization"] = auth
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
-	return w.Result()
+	return w
 }
 
 // checkStatus reports an error if a response does not have the status want.
-func checkStatus(t *testing.T, what string, resp *http.Response, want int) {
+func checkStatus(t *testing.T, what string, resp *httptest.ResponseRecorder, want int) {
 	t.Helper()
-	if resp.StatusCode != want {
-		t.Errorf("%s: got status %d, want %d", what, resp.StatusCode, want)
+	if resp.Code != want {
+		t.Errorf("%s: got status %d, want %d", what, resp.Code, want)
 	}
 }
 
@@ -46,23 +53,28 @@ func startZITADEL(t testing.TB, handler http.HandlerFunc) *url.URL {
 	return &url.URL{Scheme: "http", Host: server.Listener.Addr().String()}
 }
 
+// introspectAt returns a function that introspects tokens at an instance.
+func introspectAt(instance *url.URL) introspectFunc {
+	return newIntrospectFunc(newZitadelClient(), instance, "id", clientSecret)
+}
+
 // A transport is an http.RoundTripper without a network.
 type transport func(*http.Request) (*http.Response, error)
 
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
 
+// introspectThrough returns a function that introspects tokens through a transport.
+func introspectThrough(roundTrip transport) introspectFunc {
+	client := newZitadelClient()
+	client.Transport = roundTrip
+	instance := &url.URL{Scheme: "http", Host: "zitadel.invalid"}
+	return newIntrospectFunc(client, instance, "id@a+b", clientSecret)
+}
+
 // hang is a transport to a ZITADEL that never responds.
 func hang(r *http.Request) (*http.Response, error) {
 	<-r.Context().Done()
 	return nil, r.Context().Err()
-}
-
-// newOfflineClient returns a client of a ZITADEL instance that is reached through a transport.
-func newOfflineClient(roundTrip transport) *zitadelClient {
-	instance := &url.URL{Scheme: "http", Host: "zitadel.invalid"}
-	z := newZitadelClient(instance, "id@a+b", "a%b: c")
-	z.httpClient.Transport = roundTrip
-	return z
 }
 
 // recorded returns a response in testdata, which a real ZITADEL has sent.
@@ -89,22 +101,11 @@ func (p pipes) Accept() (net.Conn, error) {
 	return nil, net.ErrClosed
 }
 
-func (p pipes) Close() error {
-	close(p)
-	return nil
-}
+func (p pipes) Close() error   { close(p); return nil }
 func (p pipes) Addr() net.Addr { return &net.UnixAddr{} }
-
-// dial returns the client's end of a new connection.
-func (p pipes) dial() net.Conn {
-	client, server := net.Pipe()
-	p <- server
-	return client
-}
 
 // captureLog returns what is logged until the test ends.
 func captureLog(t *testing.T) *bytes.Buffer {
-	t.Helper()
 	log := &bytes.Buffer{}
 	previous := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(log, nil)))

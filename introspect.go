@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -26,77 +27,72 @@ type claims struct {
 	Expires time.Time // zero if the token does not expire
 	Subject string    // the ID of the user
 
-	// The roles that the user has in the project of the API: role → ID of an organization that
-	// assigned it → domain of that organization. Requests may share the map: do not modify it.
+	// The roles of the user in the project of the API application: role → ID of an organization that
+	// assigned it → domain of that organization. Do not modify the map: cached requests share it.
 	Roles map[string]map[string]string
 }
 
-// valid reports whether the token is active and has not expired (a cached one may have).
-func (c claims) valid() bool {
-	return c.Active && (c.Expires.IsZero() || time.Now().Before(c.Expires))
+// hasRole reports whether at least one organization has assigned the role to the user.
+func (c claims) hasRole(role string) bool {
+	return len(c.Roles[role]) > 0
 }
 
-// A zitadelClient calls the introspection endpoint of a ZITADEL instance.
-type zitadelClient struct {
-	httpClient             *http.Client
-	endpoint               string
-	clientID, clientSecret string
-}
-
-// newZitadelClient returns a client of the ZITADEL instance at a URL. It authenticates with the
-// client ID and the client secret, by HTTP Basic authentication (client_secret_basic).
-func newZitadelClient(instance *url.URL, clientID, clientSecret string) *zitadelClient {
-	return &zitadelClient{
-		httpClient: &http.Client{
-			Timeout: zitadelTimeout,
-			Transport: &http.Transport{
-				Proxy: http.ProxyFromEnvironment,
-				// A dial can outlive the request that began it, so it has timeouts of its own. A DialContext
-				// also keeps net/http to HTTP/1.1: one broken HTTP/2 connection could hold up all requests.
-				DialContext:         (&net.Dialer{Timeout: zitadelTimeout}).DialContext,
-				TLSHandshakeTimeout: zitadelTimeout,
-				// In effect no limit. The default, 2, would close most connections under load.
-				MaxIdleConnsPerHost: 10_000,
-				IdleConnTimeout:     90 * time.Second,
-			},
-			// Redirects are not followed: they could send the token to another host.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+// newZitadelClient returns an HTTP client for the requests to ZITADEL.
+func newZitadelClient() *http.Client {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	return &http.Client{
+		Timeout: zitadelTimeout,
+		Transport: &http.Transport{
+			Proxy:     http.ProxyFromEnvironment,
+			Protocols: &protocols, // HTTP/1 only: over HTTP/2, one dead connection holds up all requests
+			// A dial can go on after its request has ended, so it has timeouts of its own.
+			DialContext:         (&net.Dialer{Timeout: zitadelTimeout}).DialContext,
+			TLSHandshakeTimeout: zitadelTimeout,
+			MaxIdleConnsPerHost: math.MaxInt, // no limit; the default of 2 closes most of them under load
+			IdleConnTimeout:     90 * time.Second,
 		},
-		endpoint:     instance.JoinPath("/oauth/v2/introspect").String(),
-		clientID:     clientID,
-		clientSecret: clientSecret,
+		// Redirects are not followed: they could send the token to another host.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
-// introspect returns the claims of an access token (RFC 7662). It is an introspectFunc.
-func (z *zitadelClient) introspect(ctx context.Context, token string) (claims, error) {
-	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
-	req, err := http.NewRequestWithContext(ctx, "POST", z.endpoint, strings.NewReader(form.Encode()))
-	if err != nil {
-		return claims{}, err
-	}
-	// The client ID and the client secret are form-encoded first (RFC 6749 §2.3.1).
-	req.SetBasicAuth(url.QueryEscape(z.clientID), url.QueryEscape(z.clientSecret))
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Accept", "application/json")
-	// If ZITADEL closes an idle connection just as a request is sent on it, net/http sends the request
-	// again on another one, but a POST only if it has this header. (Since its value is nil, the header
-	// itself is not sent: see http.Transport.)
-	req.Header["Idempotency-Key"] = nil
+// newIntrospectFunc returns a function that introspects tokens at a ZITADEL instance (RFC 7662). It
+// authenticates with the ID and the secret of the API application, by HTTP Basic authentication
+// (client_secret_basic).
+func newIntrospectFunc(client *http.Client, instance *url.URL, id, secret string) introspectFunc {
+	endpoint := instance.JoinPath("/oauth/v2/introspect").String()
+	return func(ctx context.Context, token string) (claims, error) {
+		form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
+		req, err := http.NewRequestWithContext(ctx, "POST", endpoint, strings.NewReader(form.Encode()))
+		if err != nil {
+			return claims{}, err
+		}
+		// The client ID and the client secret are form-encoded first (RFC 6749 §2.3.1).
+		req.SetBasicAuth(url.QueryEscape(id), url.QueryEscape(secret))
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Header.Set("Accept", "application/json")
+		// Allows net/http to send this POST again, on another connection, if ZITADEL closes an idle
+		// connection just as it is used. Since the value is nil, no header is sent: see http.Transport.
+		req.Header["Idempotency-Key"] = nil
 
-	resp, err := z.httpClient.Do(req)
-	if err != nil {
-		return claims{}, err
+		resp, err := client.Do(req)
+		if err != nil {
+			return claims{}, err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			// Only a connection whose response has been read to the end can be reused.
+			_, err := io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
+			return claims{}, errors.Join(
+				fmt.Errorf("status %s: %s", resp.Status, statusHint(resp.StatusCode)), err)
+		}
+		body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+		if err != nil {
+			return claims{}, fmt.Errorf("reading the response: %w", err)
+		}
+		return parseClaims(body)
 	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return claims{}, fmt.Errorf("status %s: %s", resp.Status, statusHint(resp.StatusCode))
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20)) // a cut-off body fails to parse
-	if err != nil {
-		return claims{}, fmt.Errorf("reading the response: %w", err)
-	}
-	return parseClaims(body)
 }
 
 // statusHint says what to check. (ZITADEL v4 responds with 400 to a wrong client secret.)
@@ -116,37 +112,49 @@ func statusHint(status int) string {
 
 // parseClaims returns the claims in the body of an introspection response.
 //
-// It decodes into a map because a struct would ignore the case of names. By a ZITADEL Action, an
-// organization's owner can add claims to the tokens of its users. ZITADEL refuses the names below,
-// but not the same names in upper case, which a struct would accept.
-//
-// Do not decide about access by other claims, nor by an organization's domain: its owner sets that.
+// It decodes into a map, where names are compared exactly. For a struct, encoding/json ignores
+// case, and would take a custom claim named SUB for sub. ZITADEL itself sets the claims below. Do
+// not decide about access by other claims: the organization of the user may have set them.
 func parseClaims(body []byte) (claims, error) {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(body, &members); err != nil {
 		return claims{}, fmt.Errorf("the response is not a JSON object of at most 1 MiB: %w", err)
 	}
 	var c claims
-	var exp float64 // seconds since the epoch; a fraction is dropped
-	for name, destination := range map[string]any{
-		"active":                            &c.Active,
-		"exp":                               &exp,
-		"sub":                               &c.Subject,
-		"urn:zitadel:iam:org:project:roles": &c.Roles,
-	} {
-		value, ok := members[name]
-		if !ok {
-			continue
-		}
-		if err := json.Unmarshal(value, destination); err != nil {
-			return claims{}, fmt.Errorf("%s in the response: %w", name, err)
-		}
+	var active *bool
+	var exp *int64 // seconds since the epoch
+	err := errors.Join(
+		decode(members, "active", &active),
+		decode(members, "exp", &exp),
+		decode(members, "sub", &c.Subject),
+		decode(members, "urn:zitadel:iam:org:project:roles", &c.Roles), // absent if there are none
+	)
+	if err != nil {
+		return claims{}, err
 	}
-	if _, ok := members["active"]; !ok {
+	if active == nil {
 		return claims{}, errors.New("the response does not say whether the token is active")
 	}
-	if _, ok := members["exp"]; ok { // not exp != 0: a token with exp 0 has expired
-		c.Expires = time.Unix(int64(exp), 0)
+	c.Active = *active
+	if exp != nil {
+		c.Expires = time.Unix(*exp, 0)
+		if time.Now().Unix() >= *exp { // whatever active says, as in ZITADEL's Flask example
+			c.Active = false
+		}
+	}
+	if c.Active && c.Subject == "" {
+		return claims{}, errors.New("the response has no sub, the ID of the user, for an active token")
 	}
 	return c, nil
+}
+
+// decode stores the value of a member in the variable that v points to. A member that is not there
+// changes nothing.
+func decode(members map[string]json.RawMessage, name string, v any) error {
+	if value, ok := members[name]; ok {
+		if err := json.Unmarshal(value, v); err != nil {
+			return fmt.Errorf("%s in the response: %w", name, err)
+		}
+	}
+	return nil
 }

@@ -4,8 +4,8 @@
 //	GET /api/private         any caller with a valid access token
 //	GET /api/private-scoped  any caller with a valid access token and the role read:messages
 //
-// It asks ZITADEL's introspection endpoint (RFC 7662) about each token: whether it is active, who
-// its user is, and which roles the user has.
+// It sends each token to ZITADEL's introspection endpoint (RFC 7662), which says whether the token
+// is active, who its user is, and which roles the user has.
 //
 // It is configured by environment variables or a .env file; see .env.example.
 package main
@@ -31,12 +31,8 @@ import (
 
 func main() {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	signaled, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	ctx, stop := context.WithCancel(context.Background())
-	context.AfterFunc(signaled, func() {
-		restore() // first, so that a second signal kills the process
-		stop()
-	})
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // after the first signal, a second one kills the process
 	if err := run(ctx); err != nil {
 		slog.Error("stopped", "reason", err)
 		os.Exit(1)
@@ -49,27 +45,33 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	introspect := newIntrospectFunc(newZitadelClient(), cfg.zitadelURL, cfg.clientID, cfg.clientSecret)
+	if cfg.cacheTTL > 0 {
+		introspect = withCache(introspect, cfg.cacheTTL)
+	}
 	listener, err := net.Listen("tcp", net.JoinHostPort(cfg.host, cfg.port))
 	if err != nil {
 		return fmt.Errorf("%w (set PORT to another port, or HOST to another address)", err)
 	}
-	port := listener.Addr().(*net.TCPAddr).Port // the system chooses one if PORT is 0
+	port := listener.Addr().(*net.TCPAddr).Port // the system has chosen one if PORT is 0
 	slog.Info("ready", "url", "http://"+net.JoinHostPort(cfg.host, fmt.Sprint(port)))
-	return serve(ctx, listener, newAPI(newIntrospectFunc(cfg)))
+	return serve(ctx, listener, newAPI(introspect))
 }
 
-// newIntrospectFunc returns the function that introspects tokens, with a cache if cfg has a TTL.
-func newIntrospectFunc(cfg config) introspectFunc {
-	client := newZitadelClient(cfg.zitadelURL, cfg.clientID, cfg.clientSecret)
-	if cfg.cacheTTL > 0 {
-		return withCache(client.introspect, cfg.cacheTTL)
-	}
-	return client.introspect
-}
+// drainTimeout is how long requests in flight may take to finish when the API stops.
+const drainTimeout = 10 * time.Second
 
-// serve serves handler until ctx is done, and then gives requests in flight 10 s to finish.
+// serve serves handler until ctx is done, and then waits for requests in flight.
 func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
-	server := newServer(handler)
+	server := &http.Server{
+		Handler:        handler,
+		ReadTimeout:    8 * time.Second,  // to receive a request, header and body; less than drainTimeout
+		WriteTimeout:   30 * time.Second, // to respond, from the end of the request's header
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: 16 << 10, // enough for long tokens; the default is 1 MiB
+		// By default, slog gives what net/http logs, such as a handler's panic, the level INFO.
+		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelError),
+	}
 	serveErr := make(chan error, 1)
 	go func() { serveErr <- server.Serve(listener) }()
 
@@ -79,27 +81,13 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler) err
 	case <-ctx.Done():
 	}
 	slog.Info("stopping: waiting for requests in flight")
-	drainCtx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	drainCtx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	if err := server.Shutdown(drainCtx); err != nil {
-		server.Close()
-		return fmt.Errorf("requests cut off: %w", err)
+		closeErr := server.Close() // cuts them off
+		return fmt.Errorf("requests cut off: %w", errors.Join(err, closeErr))
 	}
 	return nil
-}
-
-// newServer returns an HTTP server that cuts off slow clients and large headers.
-func newServer(handler http.Handler) *http.Server {
-	return &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       30 * time.Second, // header and body
-		WriteTimeout:      30 * time.Second, // from the end of the header to the end of the response
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10, // enough for long tokens; the default is 1 MiB
-		// Without this, slog would log net/http's errors, such as panics, at level INFO.
-		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelError),
-	}
 }
 
 // config is the configuration of the API.
@@ -115,41 +103,35 @@ type config struct {
 func loadConfig() (config, error) {
 	if err := godotenv.Load(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		// err is not wrapped: it can quote the file, and so the client secret.
-		return config{}, errors.New(".env must be readable, in UTF-8 without a byte order mark, " +
-			"with lines NAME=value (names of letters, digits and _) and closed quotes")
+		return config{}, errors.New(".env must be a readable file, UTF-8 without a byte order mark, " +
+			"with lines NAME=value (names of letters, digits and _), its quotes closed")
 	}
-	domain := getenv("ZITADEL_DOMAIN")
-	cfg := config{
+	var missing []string
+	for _, name := range []string{"ZITADEL_DOMAIN", "CLIENT_ID", "CLIENT_SECRET"} {
+		if getenv(name) == "" {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		return config{}, fmt.Errorf("%s: not set, or blank; set them in the environment, or in .env "+
+			"in the current folder (copy .env.example)", strings.Join(missing, ", "))
+	}
+	zitadelURL, err := parseDomain(getenv("ZITADEL_DOMAIN"))
+	if err != nil {
+		return config{}, err
+	}
+	cacheTTL, err := time.ParseDuration(cmp.Or(getenv("INTROSPECTION_CACHE_TTL"), "0s"))
+	if err != nil || cacheTTL < 0 {
+		return config{}, errors.New("INTROSPECTION_CACHE_TTL must be a duration such as 30s")
+	}
+	return config{
+		zitadelURL:   zitadelURL,
 		clientID:     getenv("CLIENT_ID"),
 		clientSecret: getenv("CLIENT_SECRET"),
 		host:         cmp.Or(getenv("HOST"), "localhost"),
 		port:         cmp.Or(getenv("PORT"), "5000"),
-	}
-	var missing []string
-	if domain == "" {
-		missing = append(missing, "ZITADEL_DOMAIN")
-	}
-	if cfg.clientID == "" {
-		missing = append(missing, "CLIENT_ID")
-	}
-	if cfg.clientSecret == "" {
-		missing = append(missing, "CLIENT_SECRET")
-	}
-	if len(missing) > 0 {
-		return config{}, fmt.Errorf("%s: not set, or blank (if .env has a name twice, the last line "+
-			"counts; a blank environment variable hides .env); set them in the environment or in .env "+
-			"in the current folder (copy .env.example), or try the demo: make demo",
-			strings.Join(missing, ", "))
-	}
-	var err error
-	if cfg.zitadelURL, err = parseDomain(domain); err != nil {
-		return config{}, err
-	}
-	cfg.cacheTTL, err = time.ParseDuration(cmp.Or(getenv("INTROSPECTION_CACHE_TTL"), "0s"))
-	if err != nil || cfg.cacheTTL < 0 {
-		return config{}, errors.New("INTROSPECTION_CACHE_TTL must be a duration such as 30s")
-	}
-	return cfg, nil
+		cacheTTL:     cacheTTL,
+	}, nil
 }
 
 // getenv returns an environment variable without white space around it, such as a line break.
@@ -165,7 +147,7 @@ func parseDomain(domain string) (*url.URL, error) {
 	}
 	u, err := url.Parse(strings.TrimSuffix(domain, "/"))
 	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" ||
-		*u != (url.URL{Scheme: u.Scheme, Host: u.Host}) { // anything besides scheme and host
+		u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
 		return nil, errors.New("ZITADEL_DOMAIN must be an http or https URL with a host and " +
 			"nothing after it, such as https://my-instance-abcdef.zitadel.cloud")
 	}

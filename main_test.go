@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-const goodDotenv = "ZITADEL_DOMAIN=https://zitadel.invalid\nCLIENT_ID=id\nCLIENT_SECRET=hush\n" +
+const allSet = "ZITADEL_DOMAIN=https://zitadel.invalid\nCLIENT_ID=id\nCLIENT_SECRET=hush\n" +
 	"HOST=::1\nPORT=1\nINTROSPECTION_CACHE_TTL=30s\n"
 
 // setConfig changes to an empty directory, writes dotenv to .env unless it is empty, and sets env
@@ -48,136 +48,164 @@ func TestConfig(t *testing.T) {
 	for _, row := range []struct {
 		name, dotenv string
 		env          []string
-		want         string // the configuration, or the beginning of the error
+		want         string // the configuration
+		wantErr      string // the beginning of the error
 	}{
 		{"defaults", "", []string{"ZITADEL_DOMAIN=https://zitadel.invalid", "CLIENT_ID=id",
-			"CLIENT_SECRET=hush"}, "https://zitadel.invalid id hush localhost:5000 0s"},
-		{"environment before .env", goodDotenv, []string{"PORT=2", "INTROSPECTION_CACHE_TTL= ",
-			"CLIENT_SECRET= a\r\n"}, "https://zitadel.invalid id a [::1]:2 0s"},
-		{"http", goodDotenv, []string{"ZITADEL_DOMAIN=http://a:80/"}, "http://a:80 id hush [::1]:1 30s"},
-		{"only a host", goodDotenv, []string{"ZITADEL_DOMAIN=a"}, "https://a id hush [::1]:1 30s"},
+			"CLIENT_SECRET=hush"}, "https://zitadel.invalid id hush localhost:5000 0s", ""},
+		{"environment before .env", allSet, []string{"PORT=2", "INTROSPECTION_CACHE_TTL= ",
+			"CLIENT_SECRET= a\r\n"}, "https://zitadel.invalid id a [::1]:2 0s", ""},
+		{"http", allSet, []string{"ZITADEL_DOMAIN=http://a:80/"}, "http://a:80 id hush [::1]:1 30s", ""},
+		{"only a host", allSet, []string{"ZITADEL_DOMAIN=a"}, "https://a id hush [::1]:1 30s", ""},
 
-		{"example", string(example), nil, "ZITADEL_DOMAIN, CLIENT_ID, CLIENT_SECRET: not set, or blank"},
-		{"blank variable", goodDotenv, []string{"CLIENT_ID= "}, "CLIENT_ID: not set, or blank"},
-		{"no host", goodDotenv, []string{"ZITADEL_DOMAIN=https://:8080"}, "ZITADEL_DOMAIN must be"},
-		{"scheme", goodDotenv, []string{"ZITADEL_DOMAIN=ftp://a.invalid"}, "ZITADEL_DOMAIN must be"},
-		{"user", goodDotenv, []string{"ZITADEL_DOMAIN=https://hush@a.invalid"}, "ZITADEL_DOMAIN must be"},
-		{"path", goodDotenv, []string{"ZITADEL_DOMAIN=a.invalid/ui"}, "ZITADEL_DOMAIN must be"},
-		{"negative TTL", goodDotenv, []string{"INTROSPECTION_CACHE_TTL=-1s"}, "INTROSPECTION_CACHE_TTL"},
-		{"no unit", goodDotenv, []string{"INTROSPECTION_CACHE_TTL=30"}, "INTROSPECTION_CACHE_TTL must"},
-		{"open quote", goodDotenv + "CLIENT_SECRET='hush", nil, ".env must be"},
+		{"example", string(example), nil, "", "ZITADEL_DOMAIN, CLIENT_ID, CLIENT_SECRET: not set"},
+		{"blank variable", allSet, []string{"CLIENT_ID= "}, "", "CLIENT_ID: not set, or blank"},
+		{"no host", allSet, []string{"ZITADEL_DOMAIN=https://:8080"}, "", "ZITADEL_DOMAIN must be"},
+		{"scheme", allSet, []string{"ZITADEL_DOMAIN=ftp://a.invalid"}, "", "ZITADEL_DOMAIN must be"},
+		{"user", allSet, []string{"ZITADEL_DOMAIN=https://hush@a"}, "", "ZITADEL_DOMAIN must be"},
+		{"path", allSet, []string{"ZITADEL_DOMAIN=a.invalid/ui"}, "", "ZITADEL_DOMAIN must be"},
+		{"query", allSet, []string{"ZITADEL_DOMAIN=a.invalid?a"}, "", "ZITADEL_DOMAIN must be"},
+		{"fragment", allSet, []string{"ZITADEL_DOMAIN=a.invalid#a"}, "", "ZITADEL_DOMAIN must be"},
+		{"negative TTL", allSet, []string{"INTROSPECTION_CACHE_TTL=-1s"}, "", "INTROSPECTION_CACHE_TTL"},
+		{"no unit", allSet, []string{"INTROSPECTION_CACHE_TTL=30"}, "", "INTROSPECTION_CACHE_TTL"},
+		{"open quote", allSet + "CLIENT_SECRET='hush", nil, "", ".env must be"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			setConfig(t, row.dotenv, row.env...)
 			cfg, err := loadConfig()
+			if row.wantErr != "" {
+				got := fmt.Sprint(err)
+				if !strings.HasPrefix(got, row.wantErr) || strings.Contains(got, "hush") {
+					t.Errorf("got error %s, want one that begins with %s, and no secret", got, row.wantErr)
+				}
+				return
+			}
 			got := fmt.Sprintf("%s %s %s %s %s", cfg.zitadelURL, cfg.clientID, cfg.clientSecret,
 				net.JoinHostPort(cfg.host, cfg.port), cfg.cacheTTL)
-			if err != nil {
-				got = err.Error()
-			}
-			if !strings.HasPrefix(got, row.want) || err != nil && strings.Contains(got, "hush") {
-				t.Errorf("got %q, want %q, and no secret in an error", got, row.want)
+			if err != nil || got != row.want {
+				t.Errorf("got %q, error %v, want %q", got, err, row.want)
 			}
 		})
 	}
 }
 
-// Port 1 of another machine's address.
-func TestHostAndPort(t *testing.T) {
-	setConfig(t, goodDotenv, "HOST=2001:db8::1")
-	ctx, stop := context.WithCancel(t.Context())
-	stop() // or run would not return without an error
-	err := run(ctx)
-	if want := "listen tcp [2001:db8::1]:1: "; !strings.HasPrefix(fmt.Sprint(err), want) {
-		t.Errorf("got error %v, want one that begins with %q", err, want)
+// The address is another machine's.
+func TestListenError(t *testing.T) {
+	setConfig(t, allSet, "HOST=2001:db8::1")
+	ctx, stop := context.WithTimeout(t.Context(), patience)
+	defer stop()
+	got := fmt.Sprint(run(ctx))
+	want := "listen tcp [2001:db8::1]:1: "
+	if !strings.HasPrefix(got, want) || !strings.Contains(got, "set PORT") {
+		t.Errorf("got error %s, want one that begins with %q, and what to set", got, want)
 	}
 }
 
+// Two requests with the same token come one after the other, 2 ms apart.
 func TestRun(t *testing.T) {
-	setConfig(t, goodDotenv, "HOST= ", "PORT=0")
-	captureLog(t) // and restore it when the test ends
-	log, w := io.Pipe()
-	slog.SetDefault(slog.New(slog.NewTextHandler(w, nil)))
-	ctx, stop := context.WithCancel(t.Context())
-	stopped := make(chan error, 1)
-	go func() { stopped <- run(ctx) }()
-	line, err := bufio.NewReader(log).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, url, _ := strings.Cut(strings.TrimSpace(line), "level=INFO msg=ready url=")
-	resp, err := http.Get(url)
-	if err != nil || !strings.HasPrefix(url, "http://localhost:") {
-		t.Fatalf("got URL %s and error %v, want a URL of localhost that is served", url, err)
-	}
-	resp.Body.Close()
-	go io.Copy(io.Discard, log)
-	stop()
-	if err := <-stopped; err != nil {
-		t.Errorf("got error %v, want none", err)
-	}
-}
-
-func TestCacheIsOptional(t *testing.T) {
-	for ttl, want := range map[time.Duration]int{0: 2, time.Hour: 1} {
-		got := 0
-		zitadel := startZITADEL(t, func(w http.ResponseWriter, _ *http.Request) {
-			got++
-			io.WriteString(w, `{"active":true}`)
-		})
-		introspect := newIntrospectFunc(config{zitadelURL: zitadel, cacheTTL: ttl})
-		for range 2 {
-			if _, err := introspect(t.Context(), testToken); err != nil {
-				t.Error(err)
-			}
-		}
-		if got != want {
-			t.Errorf("TTL %s: got %d introspections, want %d", ttl, got, want)
-		}
-	}
-}
-
-// net/http itself honors these settings.
-func TestServerSettings(t *testing.T) {
-	log := captureLog(t)
-	server := newServer(nil)
-	if server.ReadHeaderTimeout == 0 || server.ReadTimeout == 0 || server.WriteTimeout == 0 ||
-		server.IdleTimeout == 0 || server.MaxHeaderBytes == 0 {
-		t.Errorf("got %+v, want timeouts and a limit of the header", server)
-	}
-	server.ErrorLog.Print("panic")
-	if !strings.Contains(log.String(), "level=ERROR msg=panic") {
-		t.Errorf("got log %s, want an error", log.String())
-	}
-}
-
-// After the signal, requests in flight have 10 s to finish. The others are cut off.
-func TestServerDrain(t *testing.T) {
-	for takes, finishes := range map[time.Duration]bool{9 * time.Second: true, time.Hour: false} {
-		synctest.Test(t, func(t *testing.T) {
-			handler := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-				select {
-				case <-time.After(takes):
-				case <-r.Context().Done():
+	for ttl, want := range map[string]int{"0s": 2, "1ms": 2, "1h": 1} {
+		t.Run(ttl, func(t *testing.T) {
+			introspections := 0
+			zitadel := startZITADEL(t, func(w http.ResponseWriter, r *http.Request) {
+				introspections++
+				if id, secret, _ := r.BasicAuth(); id != "id" || secret != "hush" {
+					t.Errorf("got client %s with secret %s, want id with hush", id, secret)
 				}
+				io.WriteString(w, `{"active":true,"sub":"42"}`)
 			})
-			ctx, stop := context.WithCancel(t.Context())
-			listener := make(pipes)
+			setConfig(t, allSet, "ZITADEL_DOMAIN="+zitadel.String(), "HOST= ", "PORT=0",
+				"INTROSPECTION_CACHE_TTL="+ttl)
+			log, w := io.Pipe()
+			captureLog(t) // and restore it when the test ends
+			slog.SetDefault(slog.New(slog.NewTextHandler(w, nil)))
+			ctx, stop := context.WithTimeout(t.Context(), patience)
 			stopped := make(chan error, 1)
-			go func() { stopped <- serve(ctx, listener, handler) }()
-			conn := listener.dial()
-			io.WriteString(conn, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-			synctest.Wait()
-			start := time.Now()
+			go func() { stopped <- run(ctx); w.Close() }()
+			line, err := bufio.NewReader(log).ReadString('\n')
+			_, url, ok := strings.Cut(line, "level=INFO msg=ready url=")
+			if !ok || !strings.HasPrefix(url, "http://localhost:") {
+				t.Errorf("got log %s, error %v, want a ready line with a URL of localhost", line, err)
+			}
+			go io.Copy(io.Discard, log)
+			for range 2 {
+				req, err := http.NewRequestWithContext(ctx, "GET", strings.TrimSpace(url)+private, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.Header.Set("Authorization", bearer)
+				if _, err := http.DefaultClient.Do(req); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(2 * time.Millisecond)
+			}
+			if introspections != want {
+				t.Errorf("got %d introspections, want %d", introspections, want)
+			}
 			stop()
-			if _, err := http.ReadResponse(bufio.NewReader(conn), nil); (err == nil) != finishes {
-				t.Errorf("%s: got error %v for the request, want one: %t", takes, err, !finishes)
+			if err := <-stopped; err != nil {
+				t.Errorf("got error %v of run, want none", err)
 			}
-			if err := <-stopped; (err == nil) != finishes {
-				t.Errorf("%s: got error %v of serve, want one: %t", takes, err, !finishes)
-			}
-			if got := time.Since(start); got < 9*time.Second || got > 10*time.Second {
-				t.Errorf("%s: got serve stopped after %s, want 9s to 10s", takes, got)
+		})
+	}
+}
+
+// A client that sends too much or too slowly is cut off, and so is a handler that takes too long.
+// After the signal, requests in flight have a while to finish. A missing body takes less.
+func TestServe(t *testing.T) {
+	const get = "GET / HTTP/1.1\r\nHost: a\r\n"
+	for _, row := range []struct {
+		name, request string
+		drain         bool   // with this request in flight
+		response, log string // a part, or nothing
+	}{
+		{"part of the header", get, false, "", ""},
+		{"one request", get + "\r\n", false, "200 OK", ""},
+		{"long token", get + "A: " + strings.Repeat("a", 8<<10) + "\r\n\r\n", false, "200 OK", ""},
+		{"endless header", get + "A: " + strings.Repeat("a", 2<<20), false, "431", ""},
+		{"slow handler", get + "Takes: 1h\r\n\r\n", false, "", ""},
+		{"panic", get + "Takes: -1s\r\n\r\n", false, "", "level=ERROR msg="},
+		{"drain", fmt.Sprint(get, "Takes: ", drainTimeout-time.Second, "\r\n\r\n"), true, "200 OK", ""},
+		{"drain of a body", get + "Content-Length: 9\r\n\r\n", true, "200 OK", ""},
+		{"cut off", get + "Takes: 1h\r\n\r\n", true, "", "requests cut off"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			log := captureLog(t)
+			synctest.Test(t, func(t *testing.T) {
+				handler := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+					takes, _ := time.ParseDuration(r.Header.Get("Takes"))
+					if takes < 0 {
+						panic("oops")
+					}
+					time.Sleep(takes)
+				})
+				ctx, stop := context.WithCancel(t.Context())
+				listener, stopped := make(pipes), make(chan error, 1)
+				go func() { stopped <- serve(ctx, listener, handler) }()
+				conn, server := net.Pipe()
+				listener <- server
+				go io.WriteString(conn, row.request)
+				start, limit := time.Now(), time.Hour
+				synctest.Wait()
+				if row.drain {
+					limit = drainTimeout
+					stop()
+				}
+				got, err := io.ReadAll(conn)
+				if !strings.Contains(string(got), row.response) || (row.response == "" && len(got) > 0) {
+					t.Errorf("got response %s, error %v, want %q", got, err, row.response)
+				}
+				stop()
+				if err := <-stopped; err != nil {
+					slog.Error("stopped", "reason", err)
+				}
+				if got := time.Since(start); got > limit {
+					t.Errorf("got serve ended after %s, want at most %s", got, limit)
+				}
+				time.Sleep(time.Hour) // until the handler ends
+			})
+			if got := log.String(); !strings.Contains(got, row.log) ||
+				strings.Contains(got, "ERROR") != (row.log != "") {
+				t.Errorf("got log %s, want %q in it", got, row.log)
 			}
 		})
 	}

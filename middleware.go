@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -12,55 +13,55 @@ import (
 // requireToken returns a handler that calls next for requests with a valid access token, and
 // refuses all others. next gets the claims of the token from claimsFrom.
 //
-// ZITADEL refuses tokens that were issued for other projects only (it checks the audience). But any
-// user of the instance, of any organization, can request a token for this one: where that matters,
-// require a role.
+// ZITADEL checks that the token is meant for this API (its audience). It does not check that the
+// user has been granted anything: any user of the instance, of any organization, can request such
+// a token. Where that matters, require a role.
 func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store") // no HTTP cache may keep the response
+		w.Header().Set("Cache-Control", "no-store")
 		token, ok := bearerToken(r)
 		if !ok {
-			// If the token is missing, the challenge has no error (RFC 6750 §3.1). A malformed header
-			// is treated as a missing token.
+			// Without a token, or with a malformed header, the challenge has no error (RFC 6750 §3.1).
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api"`)
-			writeError(w, r, http.StatusUnauthorized, "missing_authorization",
+			refuse(w, r, http.StatusUnauthorized, "missing_authorization",
 				"Send exactly one header Authorization: Bearer TOKEN.")
 			return
 		}
 		c, err := introspect(r.Context(), token)
 		if err != nil {
-			if !errors.Is(err, context.Canceled) { // the caller is still there
+			if callerLeft := errors.Is(r.Context().Err(), context.Canceled); !callerLeft {
 				slog.Error("introspection failed", "method", r.Method, "path", r.URL.Path, "reason", err)
 			}
-			// The token may be valid, so this is not a 401.
+			// Not 401, since the token may be valid.
 			w.Header().Set("Retry-After", "5") // seconds
-			writeError(w, r, http.StatusServiceUnavailable, "temporarily_unavailable",
+			writeError(w, http.StatusServiceUnavailable, "temporarily_unavailable",
 				"The access token cannot be checked at the moment. Try again later.")
 			return
 		}
-		// Set before the check: writeError logs the user of a token that expired in the cache.
-		r = r.WithContext(context.WithValue(r.Context(), claimsKey{}, c))
-		if !c.valid() {
+		if !c.Active {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api", error="invalid_token"`)
-			writeError(w, r, http.StatusUnauthorized, "invalid_token",
+			refuse(w, r, http.StatusUnauthorized, "invalid_token",
 				"The access token is not valid or has expired.")
 			return
 		}
-		next.ServeHTTP(w, r)
+		ctx := context.WithValue(r.Context(), claimsKey{}, c)
+		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 
 // requireRole returns a handler, for use inside requireToken, that calls next if the user has the
-// role, and refuses the request otherwise. Your organization can assign the role, and so can any to
-// which you have granted the project. If only one organization counts, replace the condition by
+// role, and refuses the request otherwise.
 //
-//	if _, ok := claimsFrom(r.Context()).Roles[role]["ID of the organization"]; !ok {
+// If you grant your ZITADEL project to other organizations, each of them can assign the role to its
+// own users, and requireRole accepts it. To accept the role of one organization only, test
+//
+//	_, ok := claimsFrom(r.Context()).Roles[role][organizationID]
 func requireRole(role string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if len(claimsFrom(r.Context()).Roles[role]) == 0 { // no organization has assigned it
+		if !claimsFrom(r.Context()).hasRole(role) {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api", error="insufficient_scope"`)
-			// 401 as in ZITADEL's Flask example. RFC 6750 §3.1 recommends 403: to have it, change this.
-			writeError(w, r, http.StatusUnauthorized, "insufficient_scope",
+			// 401, as in ZITADEL's Flask example. For 403, as RFC 6750 §3.1 recommends, change it here.
+			refuse(w, r, http.StatusUnauthorized, "insufficient_scope",
 				"The user does not have the role "+role+".")
 			return
 		}
@@ -78,11 +79,11 @@ func claimsFrom(ctx context.Context) claims {
 // claimsKey is the context key of the claims.
 type claimsKey struct{}
 
-// bearerToken returns the access token in the Authorization header (RFC 6750 §2.1), if the
-// request has exactly one such header with exactly one token.
+// bearerToken returns the access token in the Authorization header (RFC 6750 §2.1), if the request
+// has exactly one such header, with exactly one token.
 func bearerToken(r *http.Request) (token string, ok bool) {
 	headers := r.Header.Values("Authorization")
-	if len(headers) != 1 { // with two, a proxy may have checked the other one
+	if len(headers) != 1 {
 		return "", false
 	}
 	words := strings.Fields(headers[0])
@@ -92,18 +93,28 @@ func bearerToken(r *http.Request) (token string, ok bool) {
 	return words[1], true
 }
 
-// writeError writes an error response and logs it. The user is empty as long as it is not known.
-func writeError(w http.ResponseWriter, r *http.Request, status int, code, description string) {
+// refuse logs a refusal and writes the response. The logged user is empty if the token is missing
+// or not valid.
+func refuse(w http.ResponseWriter, r *http.Request, status int, code, description string) {
 	slog.Info("request refused", "method", r.Method, "path", r.URL.Path, "status", status,
 		"code", code, "user", claimsFrom(r.Context()).Subject)
+	writeError(w, status, code, description)
+}
+
+// writeError writes a response with an error as its body.
+func writeError(w http.ResponseWriter, status int, code, description string) {
 	writeJSON(w, status, map[string]string{"code": code, "description": description})
 }
 
 // writeJSON writes a response with v as its body.
 func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		slog.Error("response not encoded", "reason", err)
+		http.Error(w, "internal server error", http.StatusInternalServerError)
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	if err := json.NewEncoder(w).Encode(v); err != nil {
-		slog.Warn("response not written", "reason", err)
-	}
+	fmt.Fprintf(w, "%s\n", body)
 }
