@@ -2,20 +2,19 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
 )
 
-// members returns the names of the members of a response, each with its JSON type, and the error.
+// members returns the types of a response's members, and the values of active and of errors.
 func members(t *testing.T, resp *http.Response) map[string]string {
-	t.Helper()
 	var object map[string]any
 	if err := json.NewDecoder(resp.Body).Decode(&object); err != nil {
 		t.Fatal(err)
@@ -23,7 +22,7 @@ func members(t *testing.T, resp *http.Response) map[string]string {
 	types := map[string]string{}
 	for name, value := range object {
 		types[name] = fmt.Sprintf("%T", value)
-		if strings.HasPrefix(name, "error") {
+		if name == "active" || strings.HasPrefix(name, "error") {
 			types[name] = fmt.Sprint(value)
 		}
 	}
@@ -32,7 +31,7 @@ func members(t *testing.T, resp *http.Response) map[string]string {
 
 // TestDemoResponses compares the responses with those that a real ZITADEL has sent.
 func TestDemoResponses(t *testing.T) {
-	standIn := newStandIn("http://localhost:8080")
+	mock := newMock()
 	for _, row := range []struct{ clientID, secret, token, recorded string }{
 		{clientID, clientSecret, "reader-pat", "role"},
 		{clientID, clientSecret, "visitor-pat", "no-role"},
@@ -45,38 +44,57 @@ func TestDemoResponses(t *testing.T) {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		r.SetBasicAuth(row.clientID, row.secret)
 		w := httptest.NewRecorder()
-		standIn.ServeHTTP(w, r)
-
-		data, err := os.ReadFile("../testdata/" + row.recorded + ".http")
+		mock.ServeHTTP(w, r)
+		file, err := os.Open("../testdata/" + row.recorded + ".http")
 		if err != nil {
 			t.Fatal(err)
 		}
-		want, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(data)), nil)
+		defer file.Close()
+		recorded, err := http.ReadResponse(bufio.NewReader(file), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if w.Code != want.StatusCode {
-			t.Errorf("%s: got status %d, want %d", row.recorded, w.Code, want.StatusCode)
-		}
-		got, wanted := fmt.Sprint(members(t, w.Result())), fmt.Sprint(members(t, want))
-		if got != wanted {
-			t.Errorf("%s: got members\n%s\nwant\n%s", row.recorded, got, wanted)
+		got := fmt.Sprint(w.Code, members(t, w.Result()))
+		if want := fmt.Sprint(recorded.StatusCode, members(t, recorded)); got != want {
+			t.Errorf("%s: got status and members\n%s\nwant\n%s", row.recorded, got, want)
 		}
 	}
 }
 
 func TestDemoRoles(t *testing.T) {
-	standIn := newStandIn("http://localhost:8080")
-	for _, step := range []struct{ method, path, want string }{
-		{"DELETE", "reader/roles/" + projectRole, "reader has the role " + projectRole + ": false\n"},
-		{"PUT", "reader/roles/" + projectRole, "reader has the role " + projectRole + ": true\n"},
-		{"PUT", "reader/roles/other", "unknown user or role\n"},
-		{"DELETE", "nobody/roles/" + projectRole, "unknown user or role\n"},
+	mock := newMock()
+	for _, step := range []struct{ method, user, role, want string }{
+		{"DELETE", "reader", projectRole, "reader has the role " + projectRole + ": false\n"},
+		{"PUT", "reader", projectRole, "reader has the role " + projectRole + ": true\n"},
+		{"PUT", "reader", "other", "unknown user or role\n"},
+		{"DELETE", "nobody", projectRole, "unknown user or role\n"},
 	} {
 		w := httptest.NewRecorder()
-		standIn.ServeHTTP(w, httptest.NewRequest(step.method, "/demo/users/"+step.path, nil))
-		if body, _ := io.ReadAll(w.Body); string(body) != step.want {
-			t.Errorf("%s %s: got %q, want %q", step.method, step.path, body, step.want)
+		path := "/demo/users/" + step.user + "/roles/" + url.PathEscape(step.role)
+		mock.ServeHTTP(w, httptest.NewRequest(step.method, path, nil))
+		if got := w.Body.String(); got != step.want {
+			t.Errorf("%s %s: got %q, want %q", step.method, path, got, step.want)
+		}
+	}
+}
+
+func TestDemoErrors(t *testing.T) {
+	listener, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := fmt.Sprint(listener.Addr().(*net.TCPAddr).Port)
+	for _, row := range []struct{ folder, zitadelPort, port, want string }{
+		{".", "0", "0", "in the root of the repository"},
+		{"..", used, "0", "set DEMO_ZITADEL_PORT"},
+		{".", "0", used, "set PORT"},
+	} {
+		t.Chdir(row.folder)
+		t.Setenv("DEMO_ZITADEL_PORT", row.zitadelPort)
+		t.Setenv("PORT", row.port)
+		t.Setenv("PATH", "") // no go
+		if err := run(t.Context()); err == nil || !strings.Contains(err.Error(), row.want) {
+			t.Errorf("got error %v, want %q in it", err, row.want)
 		}
 	}
 }

@@ -2,9 +2,8 @@
 package test
 
 import (
-	"context"
+	"fmt"
 	"log"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,97 +14,100 @@ import (
 )
 
 // patience is how long a test waits for what has to happen, on the slowest machine.
-const patience = 2 * time.Minute
+const patience = 30 * time.Second
 
-// programs is the folder of api.exe and demo.exe. Windows needs the suffix; others ignore it.
+// programs is the folder of the programs that the tests start.
 var programs string
 
 func TestMain(m *testing.M) {
-	os.Exit(buildAndRun(m))
-}
-
-// buildAndRun builds the programs, runs the tests and returns their exit status.
-func buildAndRun(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "example-api-go-")
-	if err != nil {
+	var err error
+	if programs, err = os.MkdirTemp("", "example-api-go-"); err != nil {
 		log.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
-	programs = dir
-	for name, folder := range map[string]string{"api.exe": "..", "demo.exe": "../demo"} {
-		build := exec.Command("go", "build", "-buildvcs=false", "-o", filepath.Join(dir, name), folder)
-		if output, err := build.CombinedOutput(); err != nil {
-			log.Printf("go build: %v\n%s", err, output)
-			return 1
-		}
+	status := 1
+	if err := build("api.exe", "."); err != nil {
+		log.Print(err)
+	} else {
+		status = m.Run()
 	}
-	return m.Run()
+	os.RemoveAll(programs)
+	os.Exit(status)
 }
 
-// A process is a program that runs until the test ends, but not longer than patience.
+// read returns a file of the repository.
+func read(t *testing.T, name string) string {
+	text, err := os.ReadFile(filepath.Join("..", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// build builds a program from a folder of the repository. Windows needs the suffix .exe; other
+// systems ignore it.
+func build(program, folder string) error {
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", programs+"/"+program, folder)
+	cmd.Dir = ".."
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, output)
+	}
+	return nil
+}
+
+// A process is a program that runs until the test ends.
 type process struct {
-	cmd *exec.Cmd
-	log string // name of the file with its output
+	cmd   *exec.Cmd
+	log   string        // name of the file with its output
+	ended chan struct{} // closed when the process has ended
 }
 
-// start starts a program in an empty folder, with env instead of the variables that it reads.
-func start(t *testing.T, program string, env ...string) *process {
+// start starts a program in a folder, with env instead of the variables that it reads.
+func start(t *testing.T, program, folder string, env ...string) *process {
 	t.Helper()
 	file, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	ctx, kill := context.WithTimeout(context.Background(), patience)
-	cmd := exec.CommandContext(ctx, filepath.Join(programs, program))
-	cmd.Dir, cmd.Stdout, cmd.Stderr = t.TempDir(), file, file
-	cmd.Env = append(cleanEnv(), env...)
-	if err := cmd.Start(); err != nil {
+	p := &process{exec.Command(filepath.Join(programs, program)), file.Name(), make(chan struct{})}
+	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = folder, file, file
+	p.cmd.Env = append(cleanEnv(), env...)
+	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		kill()
-		cmd.Wait()
-	})
-	return &process{cmd, file.Name()}
-}
-
-// startAPI starts the API on a free port and returns its URL when it is ready.
-func startAPI(t *testing.T, env ...string) (*process, string) {
-	t.Helper()
-	configuration := []string{"ZITADEL_DOMAIN=https://zitadel.invalid", "CLIENT_ID=client",
-		"CLIENT_SECRET=hush", "PORT=0"}
-	p := start(t, "api.exe", append(configuration, env...)...)
-	return p, p.waitLog(t, `ready.*\burl\W+(http://[^\s"]+)`) // as text or as JSON
-}
-
-// get sends a request and waits for the response, whatever it is.
-func get(t *testing.T, url string) {
-	t.Helper()
-	resp, err := http.Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
+	go func() { p.cmd.Wait(); close(p.ended) }()
+	t.Cleanup(func() { p.cmd.Process.Kill(); <-p.ended })
+	return p
 }
 
 // cleanEnv returns the environment without the variables that programs in the tests read.
 func cleanEnv() []string {
-	read := regexp.MustCompile(`(?i)^(ZITADEL_DOMAIN|CLIENT_ID|CLIENT_SECRET|HOST|PORT|` +
-		`INTROSPECTION_CACHE_TTL|DEMO_ZITADEL_PORT|TOKEN|\w+_PROXY)=`)
+	read := regexp.MustCompile(
+		`(?i)^(ZITADEL_DOMAIN|CLIENT_\w+|HOST|(\w+_)?PORT|INTROSPECTION_\w+|TOKEN|\w+_PROXY)=`)
 	return slices.DeleteFunc(os.Environ(), read.MatchString)
+}
+
+// wait waits until the process has ended, but not longer than d.
+func (p *process) wait(d time.Duration) (ended bool) {
+	select {
+	case <-p.ended:
+		return true
+	case <-time.After(d):
+		return false
+	}
 }
 
 // waitLog waits until the log matches a pattern, and returns the text of its group, if any.
 func (p *process) waitLog(t *testing.T, pattern string) string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
-	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; {
+		last := p.wait(10*time.Millisecond) || time.Now().After(deadline)
 		text, err := os.ReadFile(p.log)
 		if match := re.FindStringSubmatch(string(text)); match != nil {
 			return match[len(match)-1]
 		}
-		if err != nil || time.Now().After(deadline) {
+		if last || err != nil {
 			t.Fatalf("got error %v and log\n%s\nwant a match of %s", err, text, pattern)
 		}
 	}
@@ -115,7 +117,9 @@ func (p *process) waitLog(t *testing.T, pattern string) string {
 // -1 if a signal killed it.
 func (p *process) checkExit(t *testing.T, want int) {
 	t.Helper()
-	p.cmd.Wait()
+	if !p.wait(patience) {
+		t.Fatal("got a process that does not end, want its end")
+	}
 	if got := p.cmd.ProcessState.ExitCode(); got != want {
 		t.Errorf("got exit status %d, want %d", got, want)
 	}
