@@ -5,7 +5,7 @@ import "net/http"
 // newAPI returns the handler of the API. It lists the routes and what each of them requires: a
 // route without requireToken is open to everyone.
 //
-// A handler inside requireToken gets the ID of the user who calls it with
+// In a handler inside requireToken, the ID of the user who calls is
 //
 //	claimsFrom(r.Context()).Subject
 func newAPI(introspect introspectFunc) http.Handler {

@@ -27,8 +27,8 @@ type claims struct {
 	Expires time.Time // zero if the token does not expire
 	Subject string    // the ID of the user
 
-	// The roles of the user in the project of the API application: role → ID of an organization that
-	// assigned it → domain of that organization. Do not modify the map: cached requests share it.
+	// The roles of the user in the project of the API application: Roles[role][id] is the domain of an
+	// organization that assigned the role. With the cache, requests share the map: do not modify it.
 	Roles map[string]map[string]string
 }
 
@@ -49,7 +49,7 @@ func newZitadelClient() *http.Client {
 			// A dial can go on after its request has ended, so it has timeouts of its own.
 			DialContext:         (&net.Dialer{Timeout: zitadelTimeout}).DialContext,
 			TLSHandshakeTimeout: zitadelTimeout,
-			MaxIdleConnsPerHost: math.MaxInt, // no limit; the default of 2 closes most of them under load
+			MaxIdleConnsPerHost: math.MaxInt, // the default, 2, would close most connections under load
 			IdleConnTimeout:     90 * time.Second,
 		},
 		// Redirects are not followed: they could send the token to another host.
@@ -58,8 +58,7 @@ func newZitadelClient() *http.Client {
 }
 
 // newIntrospectFunc returns a function that introspects tokens at a ZITADEL instance (RFC 7662). It
-// authenticates with the ID and the secret of the API application, by HTTP Basic authentication
-// (client_secret_basic).
+// authenticates with the ID and the secret of the API application (HTTP Basic authentication).
 func newIntrospectFunc(client *http.Client, instance *url.URL, id, secret string) introspectFunc {
 	endpoint := instance.JoinPath("/oauth/v2/introspect").String()
 	return func(ctx context.Context, token string) (claims, error) {
@@ -112,9 +111,9 @@ func statusHint(status int) string {
 
 // parseClaims returns the claims in the body of an introspection response.
 //
-// It decodes into a map, where names are compared exactly. For a struct, encoding/json ignores
-// case, and would take a custom claim named SUB for sub. ZITADEL itself sets the claims below. Do
-// not decide about access by other claims: the organization of the user may have set them.
+// It decodes into a map, where names are compared exactly. In a struct, a custom claim named SUB
+// would be taken for sub, since encoding/json ignores case. The claims below are ZITADEL's own. Do
+// not base decisions on other claims: the user's organization can set those.
 func parseClaims(body []byte) (claims, error) {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(body, &members); err != nil {
@@ -138,7 +137,7 @@ func parseClaims(body []byte) (claims, error) {
 	c.Active = *active
 	if exp != nil {
 		c.Expires = time.Unix(*exp, 0)
-		if time.Now().Unix() >= *exp { // whatever active says, as in ZITADEL's Flask example
+		if time.Now().Unix() >= *exp { // should ZITADEL report an expired token as active
 			c.Active = false
 		}
 	}

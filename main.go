@@ -58,18 +58,19 @@ func run(ctx context.Context) error {
 	return serve(ctx, listener, newAPI(introspect))
 }
 
-// drainTimeout is how long requests in flight may take to finish when the API stops.
+// drainTimeout is how long requests in flight may take when the API stops. What takes longer is cut
+// off. It is more than ReadTimeout, so that a client which sends slowly cannot cause that.
 const drainTimeout = 10 * time.Second
 
-// serve serves handler until ctx is done, and then waits for requests in flight.
+// serve serves handler over plain HTTP (a proxy in front terminates TLS) until ctx is done.
 func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
 	server := &http.Server{
 		Handler:        handler,
-		ReadTimeout:    8 * time.Second,  // to receive a request, header and body; less than drainTimeout
+		ReadTimeout:    8 * time.Second,  // to receive a request, header and body
 		WriteTimeout:   30 * time.Second, // to respond, from the end of the request's header
 		IdleTimeout:    2 * time.Minute,
 		MaxHeaderBytes: 16 << 10, // enough for long tokens; the default is 1 MiB
-		// By default, slog gives what net/http logs, such as a handler's panic, the level INFO.
+		// Without this, net/http's messages, such as a handler's panic, would have the level INFO.
 		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelError),
 	}
 	serveErr := make(chan error, 1)

@@ -21,7 +21,8 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 		w.Header().Set("Cache-Control", "no-store")
 		token, ok := bearerToken(r)
 		if !ok {
-			// Without a token, or with a malformed header, the challenge has no error (RFC 6750 §3.1).
+			// Without a token, the challenge has no error (RFC 6750 §3.1). A malformed header counts as
+			// no token here, to keep it simple. RFC 6750 has invalid_request and status 400 for it.
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api"`)
 			refuse(w, r, http.StatusUnauthorized, "missing_authorization",
 				"Send exactly one header Authorization: Bearer TOKEN.")
@@ -29,7 +30,7 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 		}
 		c, err := introspect(r.Context(), token)
 		if err != nil {
-			if callerLeft := errors.Is(r.Context().Err(), context.Canceled); !callerLeft {
+			if !errors.Is(r.Context().Err(), context.Canceled) { // the caller is still there
 				slog.Error("introspection failed", "method", r.Method, "path", r.URL.Path, "reason", err)
 			}
 			// Not 401, since the token may be valid.
@@ -53,7 +54,7 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 // role, and refuses the request otherwise.
 //
 // If you grant your ZITADEL project to other organizations, each of them can assign the role to its
-// own users, and requireRole accepts it. To accept the role of one organization only, test
+// own users, and requireRole accepts that. To accept it of one organization only, the condition is
 //
 //	_, ok := claimsFrom(r.Context()).Roles[role][organizationID]
 func requireRole(role string, next http.Handler) http.Handler {
