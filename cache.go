@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// maxCacheEntries limits the memory of a cache. If a cache is full too often, raise it.
+// maxCacheEntries limits the memory of a cache. A full cache is emptied.
 const maxCacheEntries = 10_000
 
 // withCache returns an introspectFunc that calls introspect, and reuses the claims of an active
@@ -41,7 +41,7 @@ func withCache(introspect introspectFunc, ttl time.Duration) introspectFunc {
 		mu.Lock()
 		defer mu.Unlock()
 		if _, ok := entries[key]; !ok && len(entries) >= maxCacheEntries {
-			clear(entries) // the simplest way to make room, and to forget entries that have ended
+			clear(entries) // the simplest way to make room; it also removes expired entries
 		}
 		entries[key] = entry{c, end}
 		return c, nil

@@ -27,8 +27,8 @@ type claims struct {
 	Expires time.Time // zero if the token does not expire
 	Subject string    // the ID of the user
 
-	// The roles of the user in the project of the API application: Roles[role][id] is the domain of an
-	// organization that assigned the role. With the cache, requests share the map: do not modify it.
+	// The roles of the user in the project of the API application. Roles[role] has the organizations
+	// that assigned the role: ID → domain. With the cache, requests share the map: do not modify it.
 	Roles map[string]map[string]string
 }
 
@@ -137,7 +137,7 @@ func parseClaims(body []byte) (claims, error) {
 	c.Active = *active
 	if exp != nil {
 		c.Expires = time.Unix(*exp, 0)
-		if time.Now().Unix() >= *exp { // should ZITADEL report an expired token as active
+		if time.Now().Unix() >= *exp { // in case ZITADEL reports an expired token as active
 			c.Active = false
 		}
 	}

@@ -59,10 +59,10 @@ func run(ctx context.Context) error {
 }
 
 // drainTimeout is how long requests in flight may take when the API stops. What takes longer is cut
-// off. It is more than ReadTimeout, so that a client which sends slowly cannot cause that.
+// off: if your handlers do, raise it.
 const drainTimeout = 10 * time.Second
 
-// serve serves handler over plain HTTP (a proxy in front terminates TLS) until ctx is done.
+// serve serves handler over plain HTTP until ctx is done. For TLS, put a proxy in front.
 func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
 	server := &http.Server{
 		Handler:        handler,
@@ -70,7 +70,7 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler) err
 		WriteTimeout:   30 * time.Second, // to respond, from the end of the request's header
 		IdleTimeout:    2 * time.Minute,
 		MaxHeaderBytes: 16 << 10, // enough for long tokens; the default is 1 MiB
-		// Without this, net/http's messages, such as a handler's panic, would have the level INFO.
+		// Without this, slog would log net/http's errors, such as a handler's panic, at level INFO.
 		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelError),
 	}
 	serveErr := make(chan error, 1)

@@ -21,8 +21,8 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 		w.Header().Set("Cache-Control", "no-store")
 		token, ok := bearerToken(r)
 		if !ok {
-			// Without a token, the challenge has no error (RFC 6750 §3.1). A malformed header counts as
-			// no token here, to keep it simple. RFC 6750 has invalid_request and status 400 for it.
+			// Without a token, the challenge has no error (RFC 6750 §3.1). To keep it simple, a malformed
+			// header counts as no token; RFC 6750 suggests status 400 with invalid_request.
 			w.Header().Set("WWW-Authenticate", `Bearer realm="api"`)
 			refuse(w, r, http.StatusUnauthorized, "missing_authorization",
 				"Send exactly one header Authorization: Bearer TOKEN.")
@@ -54,7 +54,7 @@ func requireToken(introspect introspectFunc, next http.Handler) http.Handler {
 // role, and refuses the request otherwise.
 //
 // If you grant your ZITADEL project to other organizations, each of them can assign the role to its
-// own users, and requireRole accepts that. To accept it of one organization only, the condition is
+// own users, and requireRole accepts that. To accept it from one organization only, check ok in
 //
 //	_, ok := claimsFrom(r.Context()).Roles[role][organizationID]
 func requireRole(role string, next http.Handler) http.Handler {
