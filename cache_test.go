@@ -23,9 +23,12 @@ func TestCachedToken(t *testing.T) {
 			calls := 0
 			var result claims
 			var oops error
-			cached := withCache(func(context.Context, string) (claims, error) {
+			cached := withCache(func(ctx context.Context, _ string) (claims, error) {
 				calls++
 				time.Sleep(time.Second)
+				if ctx.Done() == nil {
+					t.Error("got a context that never ends, want the caller's")
+				}
 				return result, oops
 			}, 30*time.Second)
 			check := func(wantCalls int) {

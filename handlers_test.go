@@ -50,7 +50,7 @@ func TestDecision(t *testing.T) {
 		}
 		return active(`,"urn:zitadel:iam:org:project:roles":` + string(text))
 	}
-	granted := map[string]string{"1": "x"} // by the organization with the ID 1
+	granted := map[string]string{"1": "x", "2": "y"} // by the organizations with these IDs
 	similar := map[string]map[string]string{role + "2": granted, role[1:]: granted,
 		strings.ToUpper(role): granted, strings.ToLower(role): granted}
 	delete(similar, role)
@@ -65,7 +65,7 @@ func TestDecision(t *testing.T) {
 		missing = decision{401, "missing_authorization", `Bearer realm="api"`,
 			refused + private + ` status=401 code=missing_authorization user=""`, 0}
 		unavailable = decision{503, "temporarily_unavailable", "",
-			`level=ERROR msg="introspection failed" method=GET path=` + private + " reason=", 1}
+			`level=ERROR msg="introspection failed" method=GET path=` + private + ` reason="the response`, 1}
 		invalid = decision{401, "invalid_token", `Bearer realm="api", error="invalid_token"`,
 			refused + private + ` status=401 code=invalid_token user=""`, 1}
 		denied = decision{401, "insufficient_scope", `Bearer realm="api", error="insufficient_scope"`,
@@ -80,7 +80,7 @@ func TestDecision(t *testing.T) {
 		want          decision
 	}{
 		{"no header", private, nil, active(""), missing},
-		{"other scheme", private, []string{"Basic hush"}, active(""), missing},
+		{"other scheme", private, []string{"Bearers hush"}, active(""), missing},
 		{"no token", private, []string{"Bearer"}, active(""), missing},
 		{"two tokens", private, []string{bearer + " x"}, active(""), missing},
 		{"two headers", private, []string{bearer, bearer}, active(""), missing},

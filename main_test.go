@@ -104,7 +104,7 @@ func TestListenError(t *testing.T) {
 // Two requests with the same token come one after the other, 2 ms apart.
 func TestRun(t *testing.T) {
 	for ttl, want := range map[string]int{"0s": 2, "1ms": 2, "1h": 1} {
-		t.Run(ttl, func(t *testing.T) {
+		ok := t.Run(ttl, func(t *testing.T) {
 			introspections := 0
 			zitadel := startZITADEL(t, func(w http.ResponseWriter, r *http.Request) {
 				introspections++
@@ -146,6 +146,9 @@ func TestRun(t *testing.T) {
 				t.Errorf("got error %v of run, want none", err)
 			}
 		})
+		if !ok {
+			return // the others would wait, too
+		}
 	}
 }
 
@@ -161,7 +164,7 @@ func TestServe(t *testing.T) {
 		{"part of the header", get, false, "", ""},
 		{"one request", get + "\r\n", false, "200 OK", ""},
 		{"long token", get + "A: " + strings.Repeat("a", 8<<10) + "\r\n\r\n", false, "200 OK", ""},
-		{"endless header", get + "A: " + strings.Repeat("a", 2<<20), false, "431", ""},
+		{"endless header", get + "A: " + strings.Repeat("a", 512<<10), false, "431", ""},
 		{"slow handler", get + "Takes: 1h\r\n\r\n", false, "", ""},
 		{"panic", get + "Takes: -1s\r\n\r\n", false, "", "level=ERROR msg="},
 		{"drain", fmt.Sprint(get, "Takes: ", drainTimeout-time.Second, "\r\n\r\n"), true, "200 OK", ""},

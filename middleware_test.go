@@ -52,11 +52,7 @@ func TestZITADELHangs(t *testing.T) {
 }
 
 func TestValueWithoutJSON(t *testing.T) {
-	log := captureLog(t)
 	w := httptest.NewRecorder()
 	writeJSON(w, http.StatusOK, func() {})
 	checkStatus(t, "a function", w, http.StatusInternalServerError)
-	if !strings.Contains(log.String(), "unsupported type") {
-		t.Errorf("got log %s, want the reason", log)
-	}
 }

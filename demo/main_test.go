@@ -79,11 +79,10 @@ func TestDemoRoles(t *testing.T) {
 }
 
 func TestDemoErrors(t *testing.T) {
-	listener, err := net.Listen("tcp", "localhost:0")
-	if err != nil {
-		t.Fatal(err)
+	listener, used, err := listen("NO_SUCH_VARIABLE", "0")
+	if err != nil || !listener.Addr().(*net.TCPAddr).IP.IsLoopback() {
+		t.Fatalf("got a listener at %v, error %v, want one for this machine only", listener.Addr(), err)
 	}
-	used := fmt.Sprint(listener.Addr().(*net.TCPAddr).Port)
 	for _, row := range []struct{ folder, zitadelPort, port, want string }{
 		{".", "0", "0", "in the root of the repository"},
 		{"..", used, "0", "set DEMO_ZITADEL_PORT"},

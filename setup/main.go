@@ -132,7 +132,7 @@ var client = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
-// send sends a request with a body of JSON, or GET without a body.
+// send sends JSON, or GET without a body, which it repeats while ZITADEL is not quite started.
 func send(ctx context.Context, url, token, body string) (r response, err error) {
 	method := "POST"
 	if body == "" {
@@ -145,6 +145,10 @@ func send(ctx context.Context, url, token, body string) (r response, err error) 
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := client.Do(req)
+	for n := 0; n < 10 && err == nil && resp.StatusCode == 503 && method == "GET"; n++ {
+		time.Sleep(time.Second)
+		resp, err = client.Do(req)
+	}
 	if err != nil {
 		return r, err
 	}

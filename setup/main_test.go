@@ -57,6 +57,7 @@ func startZITADEL(t *testing.T, failAt, status int, body, pat string) {
 			w.Header().Set("Location", "/elsewhere") // of a redirect
 			w.WriteHeader(status)
 			want.response = body
+			failAt, n = -1, n-1 // the next request, if any, succeeds
 		}
 		n++
 		io.WriteString(w, want.response)
@@ -69,7 +70,7 @@ func startZITADEL(t *testing.T, failAt, status int, body, pat string) {
 }
 
 func TestSetup(t *testing.T) {
-	startZITADEL(t, -1, 0, "", " admin-hush\n")
+	startZITADEL(t, 0, 503, `{"message":"just started"}`, " admin-hush\n")
 	var output bytes.Buffer
 	if err := run(t.Context(), &output); err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package test
 
 import (
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -29,8 +28,8 @@ func TestSignals(t *testing.T) {
 	if route == nil {
 		t.Skip("SKIPPED: no GET route with requireToken in handlers.go")
 	}
-	for _, signals := range []int{1, 2} {
-		t.Run(fmt.Sprint(signals), func(t *testing.T) {
+	for _, first := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
+		t.Run(first.String(), func(t *testing.T) {
 			introspecting, respond := make(chan bool, 9), make(chan bool)
 			zitadel := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 				introspecting <- true
@@ -54,9 +53,9 @@ func TestSignals(t *testing.T) {
 			case <-time.After(patience):
 				t.Fatal("got no introspection, want one")
 			}
-			p.cmd.Process.Signal(os.Interrupt)
+			p.cmd.Process.Signal(first)
 			p.waitLog(t, "stopping")
-			if signals == 1 {
+			if first == syscall.SIGTERM {
 				respond <- true
 				if err := <-response; err != nil {
 					t.Errorf("got error %v for the request in flight, want a response", err)

@@ -4,6 +4,7 @@ package test
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,16 +29,19 @@ func TestREADMEWalk(t *testing.T) {
 		t.Fatal(err)
 	}
 	demo := start(t, "demo.exe", "..", "DEMO_ZITADEL_PORT=0", "PORT=0")
+	api := demo.waitLog(t, `(http://\S+)/api/`)
 	t.Cleanup(func() { // end the API, too
 		if runtime.GOOS == "windows" {
 			exec.Command("taskkill", "/T", "/F", "/PID", fmt.Sprint(demo.cmd.Process.Pid)).Run()
 		}
 		demo.cmd.Process.Signal(os.Interrupt)
 		demo.wait(patience)
+		if _, err := http.Get(api); err == nil {
+			t.Error("got an API that runs after the demo, want none")
+		}
 	})
 	welcome := demo.waitLog(t, `(?s)(.*\nCLIENT_SECRET=)`)
 	zitadel := demo.waitLog(t, `\nZITADEL_DOMAIN=(\S+)\n`)
-	api := demo.waitLog(t, `(http://\S+)/api/`)
 	_, text, _ := strings.Cut(read(t, "README.md"), "go run ./demo\n```\n")
 	walk, _, _ := strings.Cut(text, "\n## ")
 	script, want := "", ""
