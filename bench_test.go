@@ -31,15 +31,3 @@ func BenchmarkRequest(b *testing.B) {
 		})
 	}
 }
-
-// BenchmarkParseClaims measures how long it takes to decode ZITADEL's response.
-func BenchmarkParseClaims(b *testing.B) {
-	body, err := io.ReadAll(recorded(b, "role").Body)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		parseClaims(body)
-	}
-}

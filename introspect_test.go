@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -138,12 +139,11 @@ func TestConnectionsAreReused(t *testing.T) {
 
 // ZITADEL closes each connection when it is used again. The caller notices nothing.
 func TestReusedConnectionCloses(t *testing.T) {
-	last := "" // the address of the client
+	var last atomic.Value // the address of the client
 	introspect := introspectAt(startZITADEL(t, func(w http.ResponseWriter, r *http.Request) {
-		if last == r.RemoteAddr {
+		if last.Swap(r.RemoteAddr) == r.RemoteAddr {
 			panic(http.ErrAbortHandler)
 		}
-		last = r.RemoteAddr
 		io.WriteString(w, `{"active":true,"sub":"42"}`)
 	}))
 	for range 3 {
@@ -174,7 +174,6 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// net/http itself honors these settings.
 func TestTransportSettings(t *testing.T) {
 	got := newZitadelClient().Transport.(*http.Transport)
 	if got.Proxy == nil || got.TLSHandshakeTimeout == 0 || got.IdleConnTimeout == 0 ||

@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// A handler gets the claims, in a context that ends with the request. Outside requireToken, there
-// are none, so requireRole refuses the request.
+// A handler gets the claims, and the request's context. requireRole alone refuses requests.
 func TestHandlerContext(t *testing.T) {
 	next := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if got := claimsFrom(r.Context()).Subject; got != "42" || r.Context().Done() == nil {

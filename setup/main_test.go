@@ -32,7 +32,8 @@ var exchanges = []struct{ request, body, response string }{
 		`{"id":"55"}`},
 	{"POST /v2/users/55/pats", `{"expirationDate":"`, `{"tokenId":"66","token":"user-token"}`},
 	{"POST /zitadel.authorization.v2.AuthorizationService/CreateAuthorization",
-		`{"userId":"55","projectId":"22","organizationId":"11","roleKeys":["read:mess`, `{"id":"77"}`},
+		`{"userId":"55","projectId":"22","organizationId":"11","roleKeys":["read:messages"]}`,
+		`{"id":"77"}`},
 }
 
 // startZITADEL starts a server that responds as recorded, but to the request failAt with a status
