@@ -5,7 +5,7 @@ import "net/http"
 // newAPI returns the handler of the API. It lists the routes and what each of them requires: a
 // route without requireToken is open to everyone.
 //
-// In a handler inside requireToken, the ID of the user who calls is
+// To get the ID of the calling user, a handler inside requireToken uses
 //
 //	claimsFrom(r.Context()).Subject
 func newAPI(introspect introspectFunc) http.Handler {

@@ -18,7 +18,7 @@ import (
 const zitadelTimeout = 5 * time.Second
 
 // An introspectFunc returns the claims of an access token. The claims say whether the token is
-// active; an error means that this could not be found out.
+// active; an error means that the token could not be checked.
 type introspectFunc func(ctx context.Context, token string) (claims, error)
 
 // claims holds those claims of an access token that the API uses (RFC 7662 §2.2).

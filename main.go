@@ -59,7 +59,7 @@ func run(ctx context.Context) error {
 }
 
 // drainTimeout is how long requests in flight may take when the API stops. What takes longer is cut
-// off: if your handlers do, raise it.
+// off. For slower handlers, raise it, and the grace period of your deployment.
 const drainTimeout = 10 * time.Second
 
 // serve serves handler over plain HTTP until ctx is done. For TLS, put a proxy in front.
