@@ -86,7 +86,7 @@ func TestDecision(t *testing.T) {
 		{"two headers", private, []string{bearer, bearer}, active(""), missing},
 		{"token in the query", private + "?access_token=" + testToken, nil, active(""), missing},
 
-		{"unusable response", private, token, `{}`, unavailable},
+		{"unusable response", private + "?access_token=" + testToken, token, `{}`, unavailable},
 		{"inactive", private, token, `{"active":false}`, invalid},
 		// In a bubble of synctest, the time is 946684800 s since the epoch.
 		{"expired", private, token, active(`,"exp":946684800`), invalid},
