@@ -105,7 +105,7 @@ func TestListenError(t *testing.T) {
 // Two requests with the same token come one after the other, 2 ms apart.
 func TestRun(t *testing.T) {
 	for ttl, want := range map[string]int64{"0s": 2, "1ms": 2, "1h": 1} {
-		ok := t.Run(ttl, func(t *testing.T) {
+		if !t.Run(ttl, func(t *testing.T) {
 			var introspections atomic.Int64
 			zitadel := startZITADEL(t, func(w http.ResponseWriter, r *http.Request) {
 				introspections.Add(1)
@@ -146,8 +146,7 @@ func TestRun(t *testing.T) {
 			if err := <-stopped; err != nil {
 				t.Errorf("got error %v of run, want none", err)
 			}
-		})
-		if !ok {
+		}) {
 			return // the others would wait, too
 		}
 	}

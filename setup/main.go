@@ -146,6 +146,7 @@ func send(ctx context.Context, url, token, body string) (r response, err error) 
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := client.Do(req)
 	for n := 0; n < 10 && err == nil && resp.StatusCode == 503 && method == "GET"; n++ {
+		resp.Body.Close()
 		time.Sleep(time.Second)
 		resp, err = client.Do(req)
 	}
